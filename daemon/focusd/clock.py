@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -55,3 +56,36 @@ class SystemClock:
                 time.sleep(seconds)
             return True
         return not stop.wait(max(0.0, seconds))
+
+
+class BeatingClock:
+    """A clock whose sleeper gives a sign of life at least once a rig second.
+
+    Parameters
+    ----------
+    clock : Clock
+        The clock behind it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.beat: Callable[[], None] = lambda: None
+
+    def now_s(self) -> float:
+        """Monotonic rig seconds."""
+        return self._clock.now_s()
+
+    def wall(self) -> datetime:
+        """Return the time of day, UTC."""
+        return self._clock.wall()
+
+    def sleep(self, seconds: float, stop: threading.Event | None = None) -> bool:
+        """Sleep, or until `stop` is set; see `Clock.sleep`."""
+        while seconds > 1.0:
+            self.beat()
+            before_s = self._clock.now_s()
+            if not self._clock.sleep(1.0, stop):
+                return False
+            seconds -= max(1.0, self._clock.now_s() - before_s)
+        self.beat()
+        return self._clock.sleep(seconds, stop)

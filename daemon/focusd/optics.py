@@ -5,11 +5,11 @@ Pure functions; lengths in micrometres of object space unless the name says othe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from focusd.errors import PlanError
 
-# Pixels a blur disc may span before an eye calls it soft; the `e` of the depth-of-field formula is one pixel.
 _DEFAULT_WAVELENGTH_UM = 0.55
 
 
@@ -78,7 +78,7 @@ class Optics:
 
     def blur_diameter_px(self, defocus_um: float) -> float:
         """Diameter of the geometric blur disc on the sensor, in pixels, at `defocus_um` from focus."""
-        tangent = self.na / (self.refractive_index**2 - self.na**2) ** 0.5
+        tangent = self.na / math.sqrt(self.refractive_index**2 - self.na**2)
         return 2 * abs(defocus_um) * tangent * self.magnification / self.pixel_um
 
     def step_um(self, overlap: float = 0.5) -> float:

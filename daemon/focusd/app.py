@@ -1,0 +1,147 @@
+"""The composition root: the only place that picks drivers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from focusd.clock import BeatingClock, Clock, SystemClock
+from focusd.config import Config, DslrConfig, HomeConfig, Picamera2Config, RailConfig
+from focusd.errors import ConfigError
+from focusd.plan import exact
+from focusd.rail import Rail
+from focusd.rail_spec import Homing, RailSpec
+from focusd.rig import Camera, Rig
+from focusd.runner import Signals
+from focusd.service import Service
+
+if TYPE_CHECKING:
+    from gpiozero.pins import Factory
+
+
+def rail_spec(config: RailConfig) -> RailSpec:
+    """Return the rail of a configuration, as the core's value."""
+    steps_per_turn = config.full_steps_per_turn * config.microsteps
+    return RailSpec(
+        um_per_step=Fraction(exact(config.lead_um), steps_per_turn),
+        low_um=config.low_um,
+        high_um=config.high_um,
+        start_um_s=config.start_um_s,
+        cruise_um_s=config.cruise_um_s,
+        accel_um_s2=config.accel_um_s2,
+        backlash_um=config.backlash_um,
+        prerun_um=config.prerun_um,
+        approach=config.approach,
+        jog_max_um=config.jog_max_um,
+        homing=None if config.home is None else _homing(config.home),
+    )
+
+
+def build_rail(config: RailConfig, factory: Factory, clock: Clock, stop: threading.Event) -> Rail:
+    """Take the rail's pins from `factory`; the motor is off."""
+    from focusd.drivers.stepper import EndStop, Stepper
+
+    motor = Stepper(config, factory, clock)
+    endstop = None if config.home is None else EndStop(config.home, factory)
+    return Rail(motor, rail_spec(config), stop, endstop)
+
+
+def build_dslr(
+    config: DslrConfig, data: Path, factory: Factory, clock: Clock, stop: threading.Event
+) -> Camera:
+    """Take the release lines from `factory` and watch the inbox."""
+    from focusd.drivers.dslr import Dslr
+    from focusd.drivers.inbox import Inbox
+
+    inbox = None
+    if config.frames == "inbox":
+        inbox = Inbox(inbox_folder(config, data), clock, stop)
+    return Dslr(config, factory, inbox, clock, stop)
+
+
+def inbox_folder(config: DslrConfig, data: Path) -> Path:
+    """Return the folder that the camera's frames arrive in."""
+    return data / "inbox" if config.inbox is None else config.inbox
+
+
+def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
+    """Build the rig of a real machine."""
+    factory = _pin_factory(config)
+    rail = build_rail(config.rail, factory, clock, signals.stop)
+    match config.camera:
+        case DslrConfig() as dslr:
+            camera: Camera = build_dslr(dslr, config.data.dir, factory, clock, signals.stop)
+        case Picamera2Config() as picamera2:
+            from focusd.drivers.picam import PiCamera, open_picamera2
+
+            camera = PiCamera(picamera2, open_picamera2(picamera2.index), clock, signals.stop)
+    return Rig(rail, camera)
+
+
+def run(config: Config) -> int:
+    """Run the daemon on this machine's hardware until a signal. Returns the exit code."""
+    # lgpio makes a pipe in the working directory when it is imported: be where we may write.
+    config.data.dir.mkdir(parents=True, exist_ok=True)
+    os.chdir(config.data.dir)
+    clock = BeatingClock(SystemClock())
+    signals = Signals()
+    rig = build_rig(config, clock, signals)
+    try:
+        service = Service(config, rig, clock, signals, clock_is_synced)
+    except BaseException:
+        rig.close()
+        raise
+    return service.run()
+
+
+def clock_is_synced() -> bool:
+    """Whether the kernel's clock is disciplined by a time server: adjtimex(2) without STA_UNSYNC.
+
+    Notes
+    -----
+    A Pi has no clock of its own while it is off; until the first answer of a time server its time of day is
+    that of the last shutdown.
+    """
+    # struct timex is 208 bytes on 64-bit and 128 on 32-bit Linux; `modes` (first) 0 only reads.
+    timex = ctypes.create_string_buffer(256)
+    state = ctypes.CDLL(None, use_errno=True).adjtimex(timex)
+    unsynchronised = 5  # TIME_ERROR
+    return bool(0 <= state < unsynchronised)
+
+
+def _homing(home: HomeConfig) -> Homing:
+    return Homing(
+        direction=home.direction,
+        position_um=home.position_um,
+        go_to_um=home.go_to_um,
+        fast_um_s=home.fast_um_s,
+        slow_um_s=home.slow_um_s,
+        back_off_um=home.back_off_um,
+        max_travel_um=home.max_travel_um,
+    )
+
+
+def _pin_factory(config: Config) -> Factory:
+    """Return the pin factory that the configuration names; never another one in its stead."""
+    try:
+        if config.gpio == "lgpio":
+            from gpiozero.pins.lgpio import LGPIOFactory
+
+            return LGPIOFactory()
+        from gpiozero.pins.rpigpio import RPiGPIOFactory
+
+        return RPiGPIOFactory()
+    except ImportError as error:
+        package = {"lgpio": "python3-lgpio", "rpigpio": "python3-rpi.gpio or python3-rpi-lgpio"}[config.gpio]
+        raise ConfigError(
+            f'gpio is "{config.gpio}" but its library is not installed ({error}): apt install {package}'
+        ) from error
+    except Exception as error:  # gpiozero and the libraries raise whatever they like here
+        raise ConfigError(
+            f'gpio is "{config.gpio}" but the pins cannot be opened: {error}; is this a Raspberry Pi, and is '
+            "the user in the group gpio?"
+        ) from error

@@ -1,0 +1,104 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from focusd import __version__, fuse
+from focusd.config import Config, load_config, parse_config, read_toml
+from focusd.errors import ConfigError, FocusdError
+
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    args = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        return int(args.command(args))
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_USAGE
+    except FocusdError as error:
+        print(f"focusd: {error}", file=sys.stderr)
+        return 1
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the options that go over the configuration file."""
+    parser.add_argument("--broker", metavar="URL", help="mqtt[s]://host:port, over [mqtt] broker")
+    parser.add_argument("--rig", metavar="NAME", help="over [rig] name")
+    parser.add_argument("--data", metavar="DIR", type=Path, help="over [data] dir")
+
+
+def overridden(table: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Return a configuration table with the command line's options put over it."""
+    table = dict(table)
+    for section, key, value in (
+        ("mqtt", "broker", args.broker),
+        ("rig", "name", args.rig),
+        ("data", "dir", None if args.data is None else str(args.data.absolute())),
+    ):
+        if value is not None:
+            table[section] = {**table.get(section, {}), key: value}
+    return table
+
+
+def check_presets(config: Config, name: str) -> None:
+    """Raise `ConfigError` with every fault of the presets."""
+    from focusd.link.payloads import preset_faults
+
+    faults = preset_faults(config.presets)
+    if faults:
+        raise ConfigError("\n".join(f"{name}: {fault}" for fault in faults), faults=faults)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from focusd import app
+
+    config = parse_config(overridden(read_toml(args.config), args), str(args.config))
+    check_presets(config, str(args.config))
+    return app.run(config)
+
+
+def _check(args: argparse.Namespace) -> int:
+    faults: list[str] = []
+    config = None
+    try:
+        config = load_config(args.file)
+    except ConfigError as error:
+        faults.append(str(error))
+    try:
+        if config is not None:
+            check_presets(config, str(args.file))
+    except ConfigError as error:
+        faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    print(f"{args.file}: good")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="focusd", description="Headless focus stacking: one MQTT message in, one sharp image out."
+    )
+    parser.add_argument("--version", action="version", version=f"focusd {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="the daemon: obey MQTT requests until SIGTERM")
+    run.add_argument("--config", type=Path, required=True, metavar="FILE")
+    add_overrides(run)
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="print every error of a configuration file")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(command=_check)
+    fuse_parser = commands.add_parser("fuse", help="fuse image files into one")
+    fuse.add_arguments(fuse_parser)
+    fuse_parser.set_defaults(command=fuse.run)
+    return parser

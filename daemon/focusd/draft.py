@@ -1,0 +1,181 @@
+"""From a request to a job's stops: presets, settings and optics fill in what the request leaves out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from focusd.config import Config
+from focusd.errors import NotHomed, PlanError, RequestError
+from focusd.estimate import Estimator
+from focusd.job import JobSettings
+from focusd.link.payloads import JobStart, Settings
+from focusd.orders import RigState
+from focusd.plan import StackPlan, ZPlan
+from focusd.schema import did_you_mean
+
+# Fields that say nothing about the stack itself.
+_ASIDE = {"transaction", "job_id", "expires_at", "metadata"}
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job as it would run from here.
+
+    Parameters
+    ----------
+    z_plan : ZPlan
+        With a step, where it needs one.
+    plan : StackPlan
+        Its stops.
+    settings : JobSettings
+        How to visit them.
+    facts : dict
+        What the response tells: stops, steps, ends, time, memory and disk.
+    """
+
+    z_plan: ZPlan
+    plan: StackPlan
+    settings: JobSettings
+    facts: dict[str, Any]
+
+
+class Drafter:
+    """Completes requests from a rig's configuration and its settings.
+
+    Parameters
+    ----------
+    config : Config
+        The rig's.
+    estimator : Estimator
+        Foresees what a job takes.
+    """
+
+    def __init__(self, config: Config, estimator: Estimator) -> None:
+        self._config = config
+        self._estimator = estimator
+        self.settings = Settings()
+
+    def effective_settings(self) -> dict[str, Any]:
+        """Return the settings in force: those that were set over the configuration's."""
+        stack, own = self._config.stack, self.settings
+        configured = {
+            "range_um": stack.range_um,
+            "step_um": stack.step_um,
+            "settle_s": stack.settle_s,
+            "overlap": stack.overlap,
+            "preset": stack.default_preset,
+        }
+        return {
+            name: value if getattr(own, name) is None else getattr(own, name)
+            for name, value in configured.items()
+        }
+
+    def set(self, request: Settings) -> None:
+        """Take the settings that a request names.
+
+        Raises
+        ------
+        RequestError
+            No such preset. Nothing is changed.
+        """
+        if request.preset is not None:
+            self._preset(request.preset)
+        named = request.model_fields_set - _ASIDE
+        self.settings = self.settings.model_copy(update={n: getattr(request, n) for n in named})
+
+    def with_preset(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Put a preset's fields under those of a request; no fields at all take the default preset.
+
+        Raises
+        ------
+        RequestError
+            No such preset.
+        """
+        name = fields.get("preset")
+        if name is None and not set(fields) - _ASIDE:
+            name = self.effective_settings()["preset"]
+        if name is None:
+            return fields
+        return {**self._preset(name), **fields, "preset": name}
+
+    def draft(self, request: JobStart, rig: RigState) -> Draft:
+        """Work out a job's stops from where the rig is, or will be after homing.
+
+        Raises
+        ------
+        NotHomed
+            The position is unknown and will not become known by itself.
+        PlanError, OutOfTravel
+            The plan cannot be run.
+        RequestError
+            The request asks for what is not built yet.
+        """
+        if request.time_plan is not None:
+            raise RequestError("time_plan is not built yet; leave it out", code="unsupported")
+        effective = self.effective_settings()
+        z_plan = self._with_step(request, effective)
+        settings = request.settings()
+        if settings.settle_s is None:
+            settings = replace(settings, settle_s=effective["settle_s"])
+        from_um = self._start_um(rig)
+        plan = z_plan.resolve(from_um, rig.marks_um)
+        estimate = self._estimator.of(plan, settings, from_um)
+        facts = {
+            "stops": len(plan),
+            "requested_step_um": plan.requested_step_um,
+            "step_um": plan.step_um,
+            "first_um": plan.positions_um[0],
+            "last_um": plan.positions_um[-1],
+            **asdict(estimate),
+        }
+        return Draft(z_plan, plan, settings, facts)
+
+    def _preset(self, name: object) -> dict[str, Any]:
+        presets = self._config.presets
+        if not isinstance(name, str) or name not in presets:
+            shown = str(name)[:64]
+            known = sorted(presets)
+            hint = did_you_mean(shown, known) or f"; there are: {', '.join(known) or 'none'}"
+            raise RequestError(f"there is no preset '{shown}'{hint}", code="unknown_preset")
+        return presets[name]
+
+    def _with_step(self, request: JobStart, effective: dict[str, Any]) -> ZPlan:
+        """Return the request's plan, or the settings' range, with a step found for it.
+
+        A step is the request's own, or comes from the request's optics, the settings, or the rig's optics.
+        """
+        if request.z_plan is not None:
+            z_plan = request.z_plan.as_plan()
+        elif effective["range_um"] is not None:
+            z_plan = ZPlan(range=effective["range_um"])
+        else:
+            raise PlanError(
+                'the request has no z_plan, and there is no default: send {"z_plan": {"range": 2540, '
+                '"step": 20}}, or set a preset or [stack] range_um'
+            )
+        if z_plan.step is not None or not z_plan.needs_step:
+            return z_plan
+        overlap = effective["overlap"] if request.overlap is None else request.overlap
+        if request.optics is not None:
+            step_um = request.optics.as_optics().step_um(overlap)
+        elif effective["step_um"] is not None:
+            step_um = effective["step_um"]
+        elif self._config.optics is not None:
+            step_um = self._config.optics.as_optics().step_um(overlap)
+        else:
+            return z_plan  # its resolve says what is missing
+        return replace(z_plan, step=step_um)
+
+    def _start_um(self, rig: RigState) -> float:
+        rail = self._config.rail
+        if rig.position_valid:
+            return rig.position_um
+        if rail.at_start == "zero":
+            return 0.0
+        reference_um = self._estimator.spec.home_reference_um
+        if rail.at_start == "home" and reference_um is not None:
+            return reference_um
+        raise NotHomed(
+            "the rail's position is not known: send `home` or `zero` first, or set [rail] at_start"
+        )

@@ -1,0 +1,153 @@
+"""The durable record of a run: a folder, an append-only journal in it, and ``run.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from focusd.errors import JournalError
+
+RUN_ID = re.compile(r"^\d{8}-\d{6}-\d{4}$")
+_SYNC_LINES = 16
+
+
+class Runs:
+    """The folder that holds one folder a run.
+
+    Parameters
+    ----------
+    folder : Path
+        Usually ``DIR/runs``; made if absent.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JournalError(
+                f"{folder}: {error.strerror}; choose another folder with --data or [data] dir"
+            ) from error
+        self.folder = folder
+        self._last = max((int(p.name[-4:]) for p in folder.iterdir() if RUN_ID.match(p.name)), default=0)
+
+    def new_id(self, now: datetime) -> str:
+        """Return the next run id, e.g. ``20261120-101500-0001``; the number goes on through the days."""
+        self._last = self._last % 9999 + 1
+        return f"{now:%Y%m%d-%H%M%S}-{self._last:04d}"
+
+    def open(self, run_id: str) -> Path:
+        """Make the folder of a run, which must not exist yet.
+
+        Raises
+        ------
+        JournalError
+            Not a run id of ours, or the folder cannot be made.
+        """
+        if not RUN_ID.match(run_id):
+            raise JournalError(f"'{run_id}' is not a run id (YYYYMMDD-HHMMSS-NNNN)")
+        folder = self.folder / run_id
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise JournalError(f"{folder}: {error.strerror}; is the disk full or read-only?") from error
+        return folder
+
+
+class Journal:
+    """Append-only JSON lines; a line that was synced survives a power cut.
+
+    Lines are synced in batches of 16, and at once where `append` is told so: SD cards die of small writes.
+
+    Parameters
+    ----------
+    path : Path
+        Appended to, or made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unsynced = 0
+        self._lock = threading.Lock()
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}") from error
+
+    def append(self, kind: str, now: datetime, *, sync: bool = False, **facts: Any) -> None:
+        """Write one line ``{"kind": ..., "at": ..., facts}``.
+
+        Raises
+        ------
+        JournalError
+            The disk would not take it.
+        """
+        line = json.dumps({"kind": kind, "at": now.isoformat(timespec="milliseconds"), **facts})
+        with self._lock:
+            try:
+                self._file.write(line + "\n")
+                self._unsynced += 1
+                if sync or self._unsynced >= _SYNC_LINES:
+                    self._sync()
+            except OSError as error:
+                raise JournalError(f"{self._path}: {error.strerror}; is the disk full?") from error
+
+    def close(self) -> None:
+        """Sync and close; safe to call twice."""
+        with self._lock:
+            if not self._file.closed:
+                self._sync()
+                self._file.close()
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._unsynced = 0
+
+
+def read_journal(path: Path) -> Iterator[dict[str, Any]]:
+    """Read the lines of a journal; a torn last line is dropped.
+
+    Raises
+    ------
+    JournalError
+        A line before the last is damaged.
+    """
+    lines = path.read_bytes().split(b"\n")
+    last = len(lines) - 1
+    for number, line in enumerate(lines):
+        if not line:
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            if number == last:  # no newline after it: the power went while it was written
+                return
+            raise JournalError(f"{path}: line {number + 1} is damaged: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all: to a temporary name, synced, renamed.
+
+    Raises
+    ------
+    JournalError
+        The disk would not take it.
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}; is the disk full?") from error

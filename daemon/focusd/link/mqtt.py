@@ -1,0 +1,282 @@
+"""The MQTT client: v5 where the broker speaks it, 3.1.1 where not, and nothing lost that matters."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from focusd.config import MqttConfig, broker_address
+from focusd.errors import LinkError
+
+_QUEUED_EVENTS = 200
+_KEEPALIVE_S = 30
+_HANG_UPS = 2
+# Room for the topic and the v5 properties beside an image.
+PACKET_OVERHEAD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message from the broker, as it came."""
+
+    topic: str
+    payload: bytes
+    retained: bool = False
+    reply_topic: str | None = None
+    correlation: bytes | None = None
+    expiry_s: int | None = None
+    received_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker accepted us; `version` is 5 or 4 (3.1.1)."""
+
+    version: int
+    largest_packet_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The broker is away or refused us; the client keeps trying unless `final`."""
+
+    reason: str
+
+
+LinkEvent = Message | Connected | Disconnected
+
+
+class Link:
+    """Connects to a broker and keeps connecting.
+
+    paho's thread only enqueues: callbacks that publish have deadlocked it (paho #177, #354, #527). All
+    publishing is the main thread's.
+
+    Parameters
+    ----------
+    config : MqttConfig
+        Broker, user, certificates.
+    password : str or None
+        From systemd's credentials.
+    subscriptions : list of str
+        Topic filters.
+    will : tuple of (str, bytes)
+        Retained last will, QoS 1.
+    post : callable
+        Takes `LinkEvent`; called on paho's thread; must only enqueue.
+    client_id : str
+        MQTT client id.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        password: str | None,
+        subscriptions: list[str],
+        will: tuple[str, bytes],
+        post: Callable[[LinkEvent], None],
+        client_id: str,
+    ) -> None:
+        self._config = config
+        self._password = password
+        self._subscriptions = subscriptions
+        self._will = will
+        self._post = post
+        self._client_id = client_id
+        self._version = MQTTProtocolVersion.MQTTv5
+        self._client = self._new_client()
+        self._connected = False
+        self._closing = False
+        self._hang_ups = 0
+        # What is published while the broker is away: retained topics keep their last value, events queue.
+        self._latest: dict[str, tuple[bytes, int, dict[str, Any]]] = {}
+        self._queued: deque[tuple[str, bytes, int]] = deque(maxlen=_QUEUED_EVENTS)
+        self._fallback: threading.Thread | None = None
+
+    def open(self) -> None:
+        """Start connecting, in the background; a broker that is away is no error.
+
+        Raises
+        ------
+        LinkError
+            TLS material that cannot be used.
+        """
+        self._start(self._client)
+
+    def close(self, farewell: tuple[str, bytes], timeout_s: float = 2.0) -> None:
+        """Publish `farewell` (retained), wait until it is out, and disconnect."""
+        self._closing = True
+        if self._connected:
+            info = self._client.publish(farewell[0], farewell[1], qos=1, retain=True)
+            deadline_s = time.monotonic() + timeout_s
+            while not info.is_published() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker is there."""
+        return self._connected
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        content_type: str | None = None,
+        correlation: bytes | None = None,
+    ) -> None:
+        """Publish, or keep for later: retained topics their last value, QoS 1 events in a bounded queue."""
+        extras = {"content_type": content_type, "correlation": correlation}
+        if retain:
+            self._latest[topic] = (payload, qos, extras)
+        if self._connected:
+            self._send(topic, payload, qos, retain, extras)
+        elif qos and not retain:
+            self._queued.append((topic, payload, qos))
+
+    def flush(self) -> None:
+        """Publish again what a new connection must know; called by the main thread after `Connected`."""
+        for topic, (payload, qos, extras) in list(self._latest.items()):
+            self._send(topic, payload, qos, True, extras)
+        while self._queued:
+            topic, payload, qos = self._queued.popleft()
+            self._send(topic, payload, qos, False, {})
+
+    def _send(self, topic: str, payload: bytes, qos: int, retain: bool, extras: dict[str, Any]) -> None:
+        properties = None
+        if self._version == MQTTProtocolVersion.MQTTv5 and any(extras.values()):
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            if extras["content_type"]:
+                properties.ContentType = extras["content_type"]
+            if extras["correlation"]:
+                properties.CorrelationData = extras["correlation"]
+        self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+
+    def _new_client(self) -> paho.Client:
+        client = paho.Client(CallbackAPIVersion.VERSION2, self._client_id, protocol=self._version)
+        client.will_set(self._will[0], self._will[1], qos=1, retain=True)
+        client.reconnect_delay_set(1, 30)
+        client.max_queued_messages_set(_QUEUED_EVENTS)
+        if self._config.username is not None:
+            client.username_pw_set(self._config.username, self._password)
+        if broker_address(self._config.broker)[2]:
+            config = self._config
+            try:
+                client.tls_set(
+                    ca_certs=str(config.ca_file) if config.ca_file else None,
+                    certfile=str(config.cert_file) if config.cert_file else None,
+                    keyfile=str(config.key_file) if config.key_file else None,
+                    tls_version=ssl.PROTOCOL_TLS_CLIENT,
+                )
+            except (OSError, ssl.SSLError, ValueError) as error:
+                raise LinkError(
+                    f"TLS to {config.broker}: {error}; check mqtt.ca_file and cert_file"
+                ) from error
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_message = self._on_message
+        return client
+
+    def _start(self, client: paho.Client) -> None:
+        host, port, _ = broker_address(self._config.broker)
+        client.connect_async(host, port, keepalive=_KEEPALIVE_S)
+        client.loop_start()
+
+    # On paho's thread: enqueue only.
+
+    def _on_connect(
+        self,
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.ConnectFlags,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if client is not self._client:
+            return
+        if reason.is_failure:
+            if self._version == MQTTProtocolVersion.MQTTv5 and str(reason) == "Unsupported protocol version":
+                self._fall_back()
+            self._post(Disconnected(f"the broker refused: {reason}"))
+            return
+        if self._version == MQTTProtocolVersion.MQTTv5:
+            # Retain-as-published tells a replayed request from a fresh one.
+            options = SubscribeOptions(qos=1, retainAsPublished=True)
+            client.subscribe([(topic, options) for topic in self._subscriptions])
+        else:
+            client.subscribe([(topic, 1) for topic in self._subscriptions])
+        self._connected = True
+        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
+        self._post(Connected(int(self._version), largest))
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        _data: Any,
+        _flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if client is not self._client:
+            return
+        was_connected, self._connected = self._connected, False
+        if self._closing:
+            return
+        if not was_connected and self._version == MQTTProtocolVersion.MQTTv5:
+            # Some 3.1.1 brokers answer a v5 CONNECT by hanging up; once may be a broker that is restarting.
+            self._hang_ups += 1
+            if self._hang_ups >= _HANG_UPS:
+                self._fall_back()
+        self._post(Disconnected(str(reason)))
+
+    def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
+        if client is self._client:
+            self._post(Disconnected(f"no broker at {self._config.broker}"))
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if client is not self._client:
+            return
+        properties = message.properties
+        self._post(
+            Message(
+                message.topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(properties, "ResponseTopic", None),
+                getattr(properties, "CorrelationData", None),
+                getattr(properties, "MessageExpiryInterval", None),
+                time.monotonic(),
+            )
+        )
+
+    def _fall_back(self) -> None:
+        """Start over with 3.1.1, from another thread: paho cannot stop its loop from inside it."""
+        if self._fallback is not None or self._closing:
+            return
+        self._version = MQTTProtocolVersion.MQTTv311
+        old, self._client = self._client, self._new_client()
+
+        def change() -> None:
+            old.disconnect()
+            old.loop_stop()
+            self._start(self._client)
+
+        self._fallback = threading.Thread(target=change, name="mqtt-3.1.1", daemon=True)
+        self._fallback.start()

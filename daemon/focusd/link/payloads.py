@@ -1,0 +1,269 @@
+"""What may be asked, as strict models, and how a payload of bytes becomes one."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from focusd.config import OpticsConfig
+from focusd.errors import PlanError, RequestError
+from focusd.job import JobSettings
+from focusd.plan import MAX_STOPS, ZPlan
+from focusd.schema import Strict, complaints
+
+MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_DEPTH = 16
+PRESET_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+
+Micrometres = Annotated[float, Field(ge=-1e7, le=1e7)]
+Distance = Annotated[float, Field(ge=0, le=1e7)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+Positions = Annotated[tuple[Micrometres, ...], Field(strict=False, max_length=MAX_STOPS)]
+ShortText = Annotated[str, Field(max_length=256)]
+
+
+class Request(Strict):
+    """What every request may carry."""
+
+    transaction: ShortText | None = Field(None, description="comes back in the response")
+    expires_at: str | None = Field(
+        None, max_length=64, description="ISO 8601 with a time zone; refused after that moment"
+    )
+
+    @field_validator("expires_at")
+    @classmethod
+    def _moment(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                moment = datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("write it as ISO 8601, e.g. 2026-01-31T12:00:00Z") from None
+            if moment.tzinfo is None:
+                raise ValueError("it has no time zone; append Z for UTC")
+        return value
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the request came too late."""
+        return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= now.astimezone(UTC)
+
+
+class ZPlanModel(Strict):
+    """``z_plan``: one of {top,bottom}, {marks}, {range}, {above,below}, {relative}, {absolute}; um."""
+
+    top: Micrometres | None = None
+    bottom: Micrometres | None = None
+    marks: bool | None = None
+    range: Distance | None = None
+    above: Distance | None = None
+    below: Distance | None = None
+    relative: Positions | None = None
+    absolute: Positions | None = None
+    step: Distance | None = None
+    go_up: bool = True
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        self.as_plan()
+        return self
+
+    def as_plan(self) -> ZPlan:
+        """As the core's value."""
+        return ZPlan(**self.model_dump())
+
+
+class JobStart(Request):
+    """``job/start``: photograph a stack. Every field is optional; an empty payload runs the default."""
+
+    z_plan: ZPlanModel | None = None
+    time_plan: dict[str, Any] | None = Field(None, description="not built yet: answers unsupported")
+    metadata: dict[str, Any] = Field({}, description="kept with the run, not looked at")
+    job_id: ShortText | None = Field(None, description="the client's own name; a second start is not run")
+    preset: Annotated[str, Field(pattern=PRESET_NAME.pattern)] | None = None
+    optics: OpticsConfig | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    settle_s: Seconds | None = None
+    approach: Literal["up", "down"] | None = None
+    backlash_um: Annotated[float, Field(ge=0, le=2000)] | None = None
+    prerun_um: Annotated[float, Field(ge=0, le=5000)] | None = None
+    shots_per_step: Annotated[int, Field(ge=1, le=100)] = 1
+    pre_delay_s: Seconds | None = None
+    shutter_on_s: Annotated[float, Field(gt=0, le=3600)] | None = None
+    shutter_gap_s: Seconds | None = None
+    post_shot_s: Seconds | None = None
+    mirror_lockup_s: Seconds | None = None
+    return_to: Literal["none", "start", "end", "centre"] = "none"
+    hold: Literal["always", "job", "off"] | None = None
+
+    def settings(self) -> JobSettings:
+        """How to visit the stops, as the core's value."""
+        return JobSettings(**{name: getattr(self, name) for name in JobSettings.__dataclass_fields__})
+
+
+class JobPlan(JobStart):
+    """``plan``: what `job/start` with the same fields would do, without doing it."""
+
+
+class Mark(Request):
+    """``mark``: remember the present position as one end."""
+
+    end: Literal["near", "far"]
+
+
+class Move(Request):
+    """``move``: to a position (trusted rail), or by a bounded distance."""
+
+    to_um: Micrometres | None = None
+    by_um: Micrometres | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.to_um is None) == (self.by_um is None):
+            raise ValueError("give exactly one of to_um and by_um")
+        return self
+
+
+class JobRef(Request):
+    """``job/cancel``, ``job/pause``, ``job/resume``: of the running job, or of the one named."""
+
+    id: Annotated[str, Field(pattern=r"^\d{8}-\d{6}-\d{4}$")] | None = None
+    job_id: ShortText | None = None
+
+
+class Plain(Request):
+    """``stop``, ``home``, ``zero``, ``identify``: nothing more to say."""
+
+
+class Settings(Request):
+    """``set``: what a job does where its request is silent; null takes the configuration's value back."""
+
+    range_um: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    step_um: Annotated[float, Field(gt=0, le=1e7)] | None = None
+    settle_s: Seconds | None = None
+    overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
+    preset: Annotated[str, Field(pattern=PRESET_NAME.pattern)] | None = None
+
+
+REQUESTS: dict[str, type[Request]] = {
+    "job/start": JobStart,
+    "job/cancel": JobRef,
+    "job/pause": JobRef,
+    "job/resume": JobRef,
+    "stop": Plain,
+    "home": Plain,
+    "zero": Plain,
+    "mark": Mark,
+    "move": Move,
+    "plan": JobPlan,
+    "identify": Plain,
+    "set": Settings,
+}
+UNSUPPORTED = ("autofocus", "doctor")
+"""Commands of the contract that are not built yet."""
+
+R = TypeVar("R", bound=Request)
+
+
+def read_payload(payload: bytes) -> dict[str, Any] | str:
+    """Bytes to a JSON object, or to the bare word that names a preset; an empty payload is ``{}``.
+
+    Raises
+    ------
+    RequestError
+        Too large, too deep, not JSON, a key twice, a number that is not finite, or not an object.
+    """
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise RequestError(
+            f"the payload has {len(payload)} bytes: {MAX_PAYLOAD_BYTES} at most", code="too_large"
+        )
+    try:
+        text = payload.decode("utf-8").strip()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"the payload is not UTF-8: {error}") from error
+    if not text:
+        return {}
+    if PRESET_NAME.match(text) and text not in ("true", "false", "null") and not text[0].isdigit():
+        return text
+    if _nesting(text) > MAX_DEPTH:
+        raise RequestError(f"the payload nests deeper than {MAX_DEPTH} levels", code="too_deep")
+    try:
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except ValueError as error:
+        raise RequestError(f"the payload is not JSON: {error}") from error
+    if not isinstance(value, dict | str):
+        raise RequestError("the payload must be a JSON object, e.g. {}, or the name of a preset")
+    return value
+
+
+def parse(model: type[R], fields: dict[str, Any]) -> R:
+    """Validate the fields of a request.
+
+    Raises
+    ------
+    RequestError
+        Every fault in one message, and as ``values["faults"]``.
+    """
+    try:
+        return model.model_validate(fields)
+    except ValidationError as error:
+        faults = complaints(error, model)
+        raise RequestError("; ".join(faults), faults=faults) from error
+    except PlanError as error:
+        raise RequestError(str(error), code=error.code) from error
+
+
+def preset_faults(presets: dict[str, dict[str, Any]]) -> list[str]:
+    """Say what is wrong with the presets of a configuration, one line each."""
+    faults = []
+    for name, fields in presets.items():
+        if not PRESET_NAME.match(name):
+            faults.append(f"presets.{name}: a name is 1 to 64 letters, digits, _ and -")
+        try:
+            parse(JobStart, fields)
+        except RequestError as error:
+            faults += [f"presets.{name}: {fault}" for fault in error.values.get("faults", [str(error)])]
+    return faults
+
+
+def transaction_of(payload: bytes) -> str | None:
+    """Fish the transaction out of a payload that may be bad in every other way."""
+    try:
+        value = read_payload(payload)
+    except RequestError:
+        return None
+    transaction = value.get("transaction") if isinstance(value, dict) else None
+    return transaction if isinstance(transaction, str) and len(transaction) <= 256 else None
+
+
+def _nesting(text: str) -> int:
+    """Deepest nesting of brackets outside strings; counted in one pass before the parser could recurse."""
+    deepest = depth = 0
+    quoted = escaped = False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = character == "\\"
+            quoted = character != '"'
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a key appears twice")
+    return fields
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a number that can be used")

@@ -1,0 +1,312 @@
+"""The job thread: owns the Rig, exclusively, and carries out one order after the other."""
+
+from __future__ import annotations
+
+import platform
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from focusd import __version__
+from focusd.clock import Clock
+from focusd.config import Config
+from focusd.darkroom import Darkroom, Prints
+from focusd.errors import FocusdError, NotHomed, RailError, Stopped
+from focusd.job import Captured, Ended, Finished, Job, JobEvent, JobStatus, Paused, Resumed, Started, advance
+from focusd.journal import Journal, Runs, write_json
+from focusd.orders import (
+    AllStop,
+    Answered,
+    Home,
+    JobChanged,
+    Jog,
+    MarkEnd,
+    MoveTo,
+    Order,
+    OrderDone,
+    Report,
+    RigState,
+    RunJob,
+    Zero,
+)
+from focusd.rig import Rig
+from focusd.runner import Cancelled, Runner, Signals, StopRecord
+from focusd.worker import Worker
+
+
+@dataclass(slots=True)
+class _Session:
+    """One job while it runs: what the record will say."""
+
+    job: Job
+    journal: Journal
+    records: list[StopRecord]
+    prints: Prints | None = None
+    captured_s: float | None = None
+
+
+class Photographer:
+    """Carries out orders on the rig.
+
+    Parameters
+    ----------
+    rig : Rig
+        From now on touched by this object's thread only.
+    runner : Runner
+        Drives stacks on it.
+    darkroom : Darkroom
+        Takes the frames.
+    runs : Runs
+        Where each job leaves its folder.
+    config : Config
+        For the record, and for what to do on an untrusted rail.
+    clock : Clock
+        The rig's.
+    signals : Signals
+        Shared with the main thread.
+    post : callable
+        Takes `Report`; must only enqueue.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        runner: Runner,
+        darkroom: Darkroom,
+        runs: Runs,
+        config: Config,
+        clock: Clock,
+        signals: Signals,
+        post: Callable[[Report], None],
+    ) -> None:
+        self._rig = rig
+        self._runner = runner
+        self._darkroom = darkroom
+        self._runs = runs
+        self._config = config
+        self._clock = clock
+        self._signals = signals
+        self._post = post
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._state = RigState()
+        self._beat: Callable[[], None] = lambda: None
+
+    def order(self, order: Order) -> None:
+        """Hand in an order; called by the main thread, which sees to it that few are waiting."""
+        self._orders.put(order)
+
+    def close(self) -> None:
+        """Ask the thread to end after the present order; set ``signals.stop`` to end that one too."""
+        self._orders.put(None)
+
+    def work(self, worker: Worker) -> None:
+        """Carry out orders until `close`; the body of the job thread. The motor is off afterwards."""
+        self._beat = worker.beat
+        try:
+            self._show("idle")
+            while True:
+                worker.beat()
+                try:
+                    order = self._orders.get(timeout=1.0)
+                except queue.Empty:
+                    continue
+                if order is None:
+                    return
+                self._carry_out(order)
+        finally:
+            self._rig.close()
+
+    def _carry_out(self, order: Order) -> None:
+        ticket = None if isinstance(order, RunJob) else order.ticket
+        try:
+            if self._signals.stop.is_set() and not isinstance(order, AllStop):
+                raise Stopped("the emergency stop came first; send the request again")
+            data = self._do(order)
+        except FocusdError as error:
+            self._rig.make_safe()
+            doubtful = isinstance(error, RailError) and not self._rig.rail.trusted
+            self._show("error" if doubtful else "idle", fault=f"{error.code}: {error}" if doubtful else None)
+            if ticket is not None:
+                self._post(Answered(ticket, error=error))
+        else:
+            if ticket is not None:
+                self._post(Answered(ticket, data))
+        self._post(OrderDone())
+
+    def _do(self, order: Order) -> dict[str, Any]:
+        rail = self._rig.rail
+        match order:
+            case AllStop():
+                rail.distrust()
+                self._rig.make_safe()
+                self._signals.stop.clear()
+                self._show("idle")
+                return {"motor": "off", "position_valid": False}
+            case RunJob(job):
+                self._run_job(job)
+            case Home():
+                self._home()
+            case Zero():
+                rail.zero()
+                self._rest()
+            case MarkEnd(_, end):
+                if not rail.trusted:
+                    raise NotHomed(
+                        "the rail's position is not known, so it cannot be marked: send `home` or `zero`"
+                    )
+                self._show(self._state.state, marks_um={**self._state.marks_um, end: rail.position_um})
+            case MoveTo(_, to_um):
+                self._show("moving")
+                rail.move_to(to_um)
+                self._rest()
+            case Jog(_, by_um):
+                self._show("moving")
+                rail.jog(by_um)
+                self._rest()
+        return {"position_um": rail.position_um, "position_valid": rail.trusted}
+
+    def _home(self) -> None:
+        self._show("homing")
+        self._rig.rail.home()
+        self._rest()
+
+    def _rest(self) -> None:
+        """After a move: current as the hold policy says, state idle."""
+        if self._config.rail.hold != "always":
+            self._rig.rail.release()
+        self._show("idle")
+
+    def _show(self, state: str, **changes: Any) -> None:
+        rail = self._rig.rail
+        self._state = replace(
+            self._state,
+            state=state,  # type: ignore[arg-type]  # the callers name the states
+            position_um=rail.position_um,
+            position_valid=rail.trusted,
+            worst_late_s=rail.worst_late_s,
+            **{"fault": None, **changes},
+        )
+        self._post(self._state)
+
+    def _run_job(self, job: Job) -> None:
+        folder = self._runs.open(job.run_id)
+        session = _Session(job, Journal(folder / "journal.jsonl"), [])
+        began_s, began_wall_s = self._clock.now_s(), time.monotonic()
+        session.journal.append("accepted", self._clock.wall(), sync=True, request=job.request)
+        try:
+            try:
+                self._photograph(session)
+            finally:
+                session.captured_s = self._clock.now_s() - began_s
+            session.prints = self._darkroom.develop(folder)
+            self._advance(session, Finished(self._result(session)))
+        except FocusdError as error:
+            self._rig.make_safe()
+            self._end(session, error)
+            if not isinstance(error, Cancelled):
+                raise
+        finally:
+            record = self._record(session)
+            record["times"] = {
+                "capture_s": session.captured_s,
+                "total_s": self._clock.now_s() - began_s,
+                "wall_s": time.monotonic() - began_wall_s,
+            }
+            write_json(folder / "run.json", record)
+            session.journal.close()
+        self._show("idle")
+
+    def _photograph(self, session: _Session) -> None:
+        job, rail = session.job, self._rig.rail
+        if not rail.trusted:
+            self._become_trusted()
+        plan = job.z_plan.resolve(rail.position_um, self._state.marks_um)
+        self._advance(session, Started(plan))
+        self._show("running")
+        self._darkroom.begin(self._beat)
+        self._runner.run(
+            plan,
+            job.settings,
+            lambda stop, position_um, frame: self._darkroom.deliver(stop.index, position_um, frame),
+            lambda event: self._report(session, event),
+            session.records,
+        )
+
+    def _become_trusted(self) -> None:
+        match self._config.rail.at_start:
+            case "home":
+                self._home()
+            case "zero":
+                self._rig.rail.zero()
+            case _:
+                raise NotHomed(
+                    "the rail's position is not known: send `home` or `zero` first, or set [rail] at_start"
+                )
+
+    def _report(self, session: _Session, event: JobEvent) -> None:
+        self._advance(session, event)
+        match event:
+            case Paused():
+                self._show("paused")
+            case Resumed():
+                self._show("running")
+            case Captured():
+                self._show("running")
+            case _:
+                self._show(self._state.state)
+
+    def _advance(self, session: _Session, event: JobEvent) -> None:
+        session.job = advance(session.job, event)
+        over = session.job.status.is_over
+        session.journal.append(type(event).__name__.lower(), self._clock.wall(), sync=over, **asdict(event))
+        self._post(JobChanged(session.job))
+
+    def _end(self, session: _Session, error: FocusdError) -> None:
+        """Keep what there is of the picture, and end the job by its error."""
+        wanted = isinstance(error, Cancelled | Stopped)
+        status: Literal[JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED]
+        if self._signals.quit.is_set():
+            status = JobStatus.INTERRUPTED
+        else:
+            status = JobStatus.CANCELLED if wanted else JobStatus.FAILED
+        if session.records and session.prints is None:
+            try:
+                session.prints = self._darkroom.develop(self._runs.folder / session.job.run_id, patient=True)
+            except FocusdError as second:
+                error.add_note(f"and the picture so far could not be written: {second}")
+        result = self._result(session) if session.prints and session.prints.result else None
+        self._advance(session, Ended(status, str(error), error.code, result))
+
+    def _result(self, session: _Session) -> dict[str, Any]:
+        prints = session.prints
+        if prints is None or prints.result is None:
+            raise FocusdError("no frame of the stack could be fused; see the events for each frame's reason")
+        missing = sorted({*session.job.missing, *prints.spoiled})
+        return {**prints.result, "missing": missing}
+
+    def _record(self, session: _Session) -> dict[str, Any]:
+        job = session.job
+        return {
+            "run_id": job.run_id,
+            "job_id": job.job_id,
+            "status": job.status.value,
+            "error": job.error,
+            "request": job.request,
+            "plan": asdict(job.plan),
+            "settings": asdict(job.settings),
+            "config": self._config.model_dump(mode="json"),
+            "versions": {
+                "focusd": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+            },
+            "stops": [record.as_json() for record in session.records],
+            "result": job.result,
+            "truth": self._rig.witness() if self._rig.witness else None,
+        }

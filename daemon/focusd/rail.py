@@ -1,0 +1,284 @@
+"""The rail: micrometres in, whole steps out, and never a move without a trusted position."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from focusd.errors import EndstopHit, EndstopNotFound, NotHomed, PlanError, RailError, Stopped
+from focusd.rail_spec import SIGN, RailSpec, Reach, run_in_after
+from focusd.ramp import Ramp
+
+
+class Motor(Protocol):
+    """Makes steps. The position is the rail's business."""
+
+    def energise(self) -> None:
+        """Switch the current on; does nothing when it is on."""
+        ...
+
+    def release(self) -> None:
+        """Switch the current off. Safe at any time, more than once."""
+        ...
+
+    def run(self, steps: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+        """Make `steps` steps (the sign is the direction).
+
+        Parameters
+        ----------
+        steps : int
+            How many; 0 does nothing.
+        ramp : Ramp
+            How fast.
+        stop : Event
+            Ends the run before the next step.
+        until : callable, optional
+            Asked before each step; True ends the run.
+
+        Returns
+        -------
+        int
+            Steps made, with the sign of `steps`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release and give the pins back."""
+        ...
+
+    @property
+    def worst_late_s(self) -> float:
+        """The latest any step has been behind its time so far, s."""
+        ...
+
+
+class Switch(Protocol):
+    """An end stop."""
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the carriage is on it."""
+        ...
+
+    def close(self) -> None:
+        """Give the pin back."""
+        ...
+
+
+class Rail:
+    """A carriage on a screw, moved in whole steps.
+
+    The position is the motor's, counted in steps in the frame of a carriage whose play is taken up on the
+    approach side. It is trusted after homing or zeroing, and until the first doubt: an emergency stop, an
+    end stop that trips, a failure. Then the motor is off and the rail refuses to move except to home or jog.
+
+    Parameters
+    ----------
+    motor : Motor
+        Makes the steps.
+    spec : RailSpec
+        What the rail is.
+    stop : threading.Event
+        The emergency stop; set by another thread.
+    endstop : Switch, optional
+        Needed where ``spec.homing`` is given.
+    """
+
+    def __init__(
+        self, motor: Motor, spec: RailSpec, stop: threading.Event, endstop: Switch | None = None
+    ) -> None:
+        self.spec = spec
+        self._motor = motor
+        self._stop = stop
+        self._endstop = endstop
+        self._steps = 0
+        self._trusted = False
+        # Travel since the last reversal, signed: how much of the play is surely taken up on which side.
+        self._run_in = 0
+        motor.release()
+
+    @property
+    def position_um(self) -> float:
+        """Position, um; means nothing while not `trusted`."""
+        return float(self._steps * self.spec.um_per_step)
+
+    @property
+    def position_steps(self) -> int:
+        """Position in motor steps."""
+        return self._steps
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the position is known."""
+        return self._trusted
+
+    @property
+    def run_in(self) -> int:
+        """Signed steps since the last reversal: how much of the play is taken up, and on which side."""
+        return self._run_in
+
+    @property
+    def worst_late_s(self) -> float:
+        """The latest any step has been behind its time, s."""
+        return self._motor.worst_late_s
+
+    def move_to(self, position_um: float, reach: Reach | None = None) -> None:
+        """Go to a position, reached from the approach side with the play taken up.
+
+        Raises
+        ------
+        NotHomed
+            The position is not trusted. Nothing moved.
+        OutOfTravel
+            The target, or the run-up before it, is outside the limits. Nothing moved.
+        EndstopHit, Stopped
+            The move was cut short; the motor is off and the position untrusted.
+        """
+        if not self._trusted:
+            raise NotHomed(
+                "the rail's position is not known: send `home`, or drive to a known place and send `zero`"
+            )
+        legs = self.spec.legs(self._steps, self._run_in, position_um, reach or self.spec.reach())
+        for leg in legs:
+            self._travel(leg, self.spec.ramp())
+
+    def jog(self, by_um: float) -> None:
+        """Move by a bounded distance, trusted or not: an operator at the rig is looking.
+
+        Raises
+        ------
+        PlanError
+            Longer than ``spec.jog_max_um``. Nothing moved.
+        OutOfTravel
+            The rail is trusted and the end of the jog is outside the limits. Nothing moved.
+        EndstopHit, Stopped
+            The move was cut short; the motor is off and the position untrusted.
+        """
+        if abs(by_um) > self.spec.jog_max_um:
+            raise PlanError(
+                f"a jog of {by_um:g} um is too long: {self.spec.jog_max_um:g} um at most; send several, or "
+                "`move` with to_um on a homed rail",
+                by_um=by_um,
+                limit_um=self.spec.jog_max_um,
+            )
+        if self._trusted:
+            self.spec.check(self.position_um + by_um)
+        self._travel(self.spec.steps_at(by_um), self.spec.ramp())
+
+    def zero(self) -> None:
+        """Call the present place 0 and trust it."""
+        self._steps = 0
+        self._trusted = True
+
+    def home(self) -> None:
+        """Find the end stop: fast until it trips, back off, slowly until it trips again.
+
+        Raises
+        ------
+        RailError
+            The rail has no end stop, or the switch does not let go.
+        EndstopNotFound
+            It did not trip within ``homing.max_travel_um``.
+        Stopped
+            The emergency stop was pressed.
+        """
+        homing, endstop = self.spec.homing, self._endstop
+        if homing is None or endstop is None:
+            raise RailError("this rail has no end stop: add [rail.home], or drive to 0 and send `zero`")
+        self._trusted = False
+        toward = SIGN[homing.direction]
+        limit = self.spec.steps_at(homing.max_travel_um)
+        away = self.spec.steps_at(homing.back_off_um)
+        self._leave(endstop, -toward * away)
+        for speed_um_s, distance in ((homing.fast_um_s, limit), (homing.slow_um_s, 2 * away)):
+            self._seek(endstop, toward * distance, speed_um_s)
+            if speed_um_s == homing.fast_um_s:
+                self._leave(endstop, -toward * away)
+        # Play is now taken up on the end stop's side; the count is kept in the approach side's frame.
+        play = 0
+        if SIGN[self.spec.approach] != toward:
+            play = self.spec.steps_at(self.spec.backlash_um)
+        self._steps = self.spec.steps_at(homing.position_um) + toward * play
+        self._trusted = True
+        if homing.go_to_um is not None:
+            self.move_to(homing.go_to_um)
+
+    def energise(self) -> None:
+        """Switch the motor's current on."""
+        self._motor.energise()
+
+    def release(self) -> None:
+        """Switch the motor's current off; safe at any time."""
+        self._motor.release()
+
+    def distrust(self) -> None:
+        """Motor off, position in doubt."""
+        self._trusted = False
+        self._motor.release()
+
+    def close(self) -> None:
+        """Release and give the pins back."""
+        self._motor.close()
+        if self._endstop is not None:
+            self._endstop.close()
+
+    def _seek(self, endstop: Switch, steps: int, speed_um_s: float) -> None:
+        made = self._run(steps, self.spec.ramp(speed_um_s), lambda: endstop.is_pressed)
+        if not endstop.is_pressed:
+            self.distrust()
+            travelled_um = float(abs(made) * self.spec.um_per_step)
+            raise EndstopNotFound(
+                f"the end stop did not trip within {travelled_um:g} um; check its wiring and "
+                "rail.home.direction, or raise rail.home.max_travel_um",
+                travelled_um=travelled_um,
+            )
+
+    def _leave(self, endstop: Switch, steps: int) -> None:
+        """Back off until the switch lets go, then a little more."""
+        if not endstop.is_pressed:
+            return
+        self._run(4 * steps, self.spec.ramp(), lambda: not endstop.is_pressed)
+        if endstop.is_pressed:
+            self.distrust()
+            backed_off_um = float(abs(4 * steps) * self.spec.um_per_step)
+            raise RailError(
+                f"the end stop is still pressed after backing off {backed_off_um:g} um: stuck, or wired the "
+                "other way round (rail.home.active)",
+                backed_off_um=backed_off_um,
+            )
+        self._run(steps, self.spec.ramp(), None)
+
+    def _travel(self, steps: int, ramp: Ramp) -> None:
+        """Make a move that must not meet the end stop."""
+        homing, endstop = self.spec.homing, self._endstop
+        until = None
+        if endstop is not None and homing is not None and steps * SIGN[homing.direction] > 0:
+            until = lambda: endstop.is_pressed  # noqa: E731
+        made = self._run(steps, ramp, until)
+        if made != steps:
+            self.distrust()
+            raise EndstopHit(
+                f"the end stop tripped after {made} of {steps} steps: the carriage is not where it was "
+                "thought to be; send `home`",
+                steps=steps,
+                made=made,
+            )
+
+    def _run(self, steps: int, ramp: Ramp, until: Callable[[], bool] | None) -> int:
+        self._motor.energise()
+        made = 0
+        try:
+            made = self._motor.run(steps, ramp, self._stop, until)
+        except BaseException:
+            self.distrust()
+            raise
+        finally:
+            self._steps += made
+            self._run_in = run_in_after(self._run_in, made)
+        if self._stop.is_set():
+            self.distrust()
+            raise Stopped(
+                "the emergency stop was pressed: the motor is off and the position unknown; send `home`"
+            )
+        return made

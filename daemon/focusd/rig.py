@@ -1,0 +1,156 @@
+"""The hardware together, as the runner sees it: a rail, a camera, and what a frame is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from focusd.job import JobSettings
+from focusd.rail import Rail
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One opening of the shutter.
+
+    Parameters
+    ----------
+    index : int
+        Counted by the camera from 0 in each stack.
+    opened_s, closed_s : float
+        Rig time (monotonic) between which the shutter was open for certain: it opened no earlier than the
+        first and had closed by the second.
+    exposure_s : float or None
+        Length of the exposure itself, where known.
+    at : datetime
+        Time of day, UTC.
+    """
+
+    index: int
+    opened_s: float
+    closed_s: float
+    exposure_s: float | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A photograph and where it was taken.
+
+    Parameters
+    ----------
+    name : str
+        For messages and the record.
+    exposure : Exposure
+        When it was taken.
+    image : ndarray or None
+        (rows, columns) or (rows, columns, 3) BGR, uint8 or uint16; None while still encoded.
+    encoded : bytes or None
+        The file's bytes, decoded later on another thread than the rig's.
+    """
+
+    name: str
+    exposure: Exposure
+    image: Image | None = None
+    encoded: bytes | None = None
+
+
+class Camera(Protocol):
+    """Takes photographs. Used by the job thread only; every wait wakes on the emergency stop."""
+
+    def begin(self, settings: JobSettings) -> None:
+        """Get ready for a stack: wake up, lock exposure, forget earlier frames.
+
+        Raises
+        ------
+        CameraError
+            The camera does not answer.
+        """
+        ...
+
+    def expose(self) -> Exposure:
+        """Open the shutter; return when it has closed and the carriage may move again.
+
+        Raises
+        ------
+        ExposureTimeout
+            No exposure within the camera's deadline.
+        Stopped
+            The emergency stop was pressed meanwhile.
+        """
+        ...
+
+    def collect(self, exposure: Exposure) -> Frame | None:
+        """Wait for the frame of the last exposure, while the carriage may already be moving.
+
+        Returns
+        -------
+        Frame or None
+            None from a camera whose frames do not come to this machine.
+
+        Raises
+        ------
+        FrameLost
+            No usable frame within the camera's deadline.
+        Stopped
+            The emergency stop was pressed meanwhile.
+        """
+        ...
+
+    def has_frame(self) -> bool:
+        """Whether `collect` would return at once; if so it is called before the carriage moves on."""
+        ...
+
+    def end(self) -> None:
+        """Finish a stack: let go of every line and buffer. Safe to call at any time, more than once."""
+        ...
+
+    def close(self) -> None:
+        """Give the hardware back."""
+        ...
+
+    def shot_s(self, settings: JobSettings) -> float:
+        """Return the time one `expose` takes, s; for estimates."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The hardware of one instrument; owned by the job thread, exclusively.
+
+    Parameters
+    ----------
+    rail, camera
+        The parts.
+    witness : callable, optional
+        Asked once after each stack for what an observer outside the daemon saw (the simulator's truth);
+        goes into the run's record as it is.
+    """
+
+    rail: Rail
+    camera: Camera
+    witness: Callable[[], dict[str, Any]] | None = None
+
+    def make_safe(self) -> None:
+        """Motor off, camera lines released. Safe to call at any time, more than once."""
+        try:
+            self.rail.release()
+        finally:
+            self.camera.end()
+
+    def close(self) -> None:
+        """Make safe and give the hardware back."""
+        try:
+            self.make_safe()
+        finally:
+            try:
+                self.rail.close()
+            finally:
+                self.camera.close()

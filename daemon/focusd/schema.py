@@ -1,0 +1,71 @@
+"""The strict pydantic base of everything that comes from outside, and its complaints in plain words."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Strict(BaseModel):
+    """Unknown keys refused, values not coerced, instances frozen, infinities and NaN refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Every fault that pydantic found, one line each: where, what, and the nearest known name.
+
+    Parameters
+    ----------
+    error : ValidationError
+        As raised by ``model.model_validate``.
+    model : type of BaseModel
+        The model, to look up the names it knows.
+    """
+    lines = []
+    for fault in error.errors(include_url=False):
+        where = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            name = str(fault["loc"][-1])
+            known = sorted(_names_at(model, fault["loc"][:-1]))
+            hint = did_you_mean(name, known) or f"; known here: {', '.join(known)}"
+            lines.append(f"{where}: unknown key '{name}'{hint}")
+            continue
+        value = fault.get("input")
+        shown = "" if isinstance(value, dict | list) or fault["type"] == "missing" else f", got {value!r}"
+        message = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"{where}: {message}{shown}" if where else message)
+    return lines
+
+
+def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:
+    """Names of the fields that may stand at `path` (tags of unions are passed over)."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        found = [m.model_fields[part].annotation for m in models if part in m.model_fields]
+        inner = [m for annotation in found for m in _models_in(annotation)]
+        if inner:
+            models = inner
+        else:  # a union's tag or a dictionary's key: narrow by tag where one matches
+            tagged = [m for m in models if _tag(m) == part]
+            models = tagged or models
+    return {name for m in models for name in m.model_fields}
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for argument in get_args(annotation) for m in _models_in(argument)]
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    kind = model.model_fields.get("kind")
+    return kind.default if kind else None

@@ -1,0 +1,98 @@
+"""``focusd-sim``: the daemon on the simulated rig, and the demo."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from focusd import __version__
+from focusd.cli import EXIT_USAGE, add_overrides, check_presets, overridden
+from focusd.clock import BeatingClock
+from focusd.config import Config, parse_config, read_toml
+from focusd.errors import ConfigError, FocusdError
+from focusd.runner import Signals
+from focusd.service import Service
+from focusd_sim.clock import PacedClock
+from focusd_sim.config import SimConfig
+from focusd_sim.rig import build
+
+
+def load(args: argparse.Namespace) -> tuple[Config, SimConfig]:
+    """Read a configuration file with a ``[sim]`` table; the command line goes over both."""
+    config = parse_config(overridden(read_toml(args.config), args), str(args.config))
+    check_presets(config, str(args.config))
+    over = {"speed": args.speed, "scene": args.scene}
+    table = {**config.sim, **{key: value for key, value in over.items() if value is not None}}
+    return config, SimConfig.from_table(table)
+
+
+def run(config: Config, sim: SimConfig, *, discard_frames: bool = False) -> int:
+    """Run the daemon on the simulated rig until a signal. Returns the exit code."""
+    clock = PacedClock(sim.speed)
+    beating = BeatingClock(clock)
+    signals = Signals()
+    simulated = build(config, sim, clock, signals, rig_clock=beating)
+    service = Service(
+        config,
+        simulated.rig,
+        beating,
+        signals,
+        lambda: True,
+        extras={"sim/fault": simulated.switch_fault},
+        discard_frames=discard_frames,
+    )
+    return service.run()
+
+
+def _run(args: argparse.Namespace) -> int:
+    config, sim = load(args)
+    return run(config, sim, discard_frames=args.discard_frames)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    parser = argparse.ArgumentParser(prog="focusd-sim", description="focusd on a rig that is not there.")
+    parser.add_argument("--version", action="version", version=f"focusd-sim {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    runner = commands.add_parser("run", help="the daemon on the simulated rig, until SIGTERM")
+    runner.add_argument("--config", type=Path, required=True, metavar="FILE")
+    add_overrides(runner)
+    add_sim_options(runner)
+    runner.add_argument(
+        "--discard-frames", action="store_true", help="do not fuse: to measure what fusing costs a run"
+    )
+    runner.set_defaults(command=_run)
+    show = commands.add_parser("demo", help="one stack from a message to a picture, with its own broker")
+    demo.add_arguments(show)
+    show.set_defaults(command=demo.run)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        code = int(args.command(args))
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        code = EXIT_USAGE
+    except FocusdError as error:
+        sys.stderr.write(f"focusd-sim: {error}\n")
+        code = 1
+    sys.exit(code)
+
+
+def add_sim_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that go over the ``[sim]`` table."""
+    parser.add_argument("--speed", type=_positive, metavar="X", help="rig seconds a real second")
+    parser.add_argument("--scene", metavar="NAME", help="what stands before the lens")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text}: it must be above 0 and at most 1000000")
+    return value
+
+
+if __name__ == "__main__":
+    main()

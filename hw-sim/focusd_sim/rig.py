@@ -1,0 +1,131 @@
+"""The simulator's composition root: the real drivers on simulated pins, and the physics behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from focusd import app
+from focusd.clock import Clock
+from focusd.config import Config, DslrConfig, Picamera2Config
+from focusd.drivers.picam import PiCamera
+from focusd.errors import RequestError
+from focusd.rig import Camera, Rig
+from focusd.runner import Signals
+from focusd_sim.bench import Bench, Lines
+from focusd_sim.clock import VirtualClock
+from focusd_sim.config import SimConfig
+from focusd_sim.dslr import Dslr, DslrLines
+from focusd_sim.faults import Faults
+from focusd_sim.picam import SimPicamera2
+from focusd_sim.pins import SimFactory
+from focusd_sim.scene import Scene, scene_named
+from focusd_sim.sensor import Sensor
+from focusd_sim.truth import Truth
+from focusd_sim.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRig:
+    """A rig that is not there, and what is truly the case with it.
+
+    Parameters
+    ----------
+    rig : Rig
+        Real rail and camera drivers; goes to the runner or the daemon.
+    bench, scene, truth, faults : Bench, Scene, Truth, Faults
+        The physics, for tests and the demo.
+    factory : SimFactory
+        The pins.
+    centre_um : float
+        Rail position of the scene's middle plane.
+    """
+
+    rig: Rig
+    bench: Bench
+    scene: Scene
+    truth: Truth
+    faults: Faults
+    factory: SimFactory
+    clock: VirtualClock
+    centre_um: float
+
+    def switch_fault(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Switch a fault live: the command ``sim/fault`` ``{"kind": "lose_frame", "on": true}``.
+
+        Raises
+        ------
+        RequestError
+            Not of that form, or a kind nobody handles.
+        """
+        kind, on = fields.get("kind"), fields.get("on", True)
+        if not isinstance(on, bool) or kind not in self.faults.handled or set(fields) - {"kind", "on"}:
+            raise RequestError(
+                f'sim/fault takes {{"kind": one of {", ".join(sorted(self.faults.handled))}, "on": true or '
+                "false}"
+            )
+        # The physics belongs to the thread that owns the rig: let it strike in that thread's next sleep.
+        self.clock.call_at(self.clock.now_s(), lambda: self.faults.set(str(kind), on))
+        return {"kind": kind, "on": on}
+
+
+def build(
+    config: Config,
+    sim: SimConfig,
+    clock: VirtualClock,
+    signals: Signals,
+    *,
+    rig_clock: Clock | None = None,
+    scene: Scene | None = None,
+) -> SimulatedRig:
+    """Build the simulated rig of a configuration.
+
+    Parameters
+    ----------
+    config : Config
+        The daemon's: it decides which lines are used.
+    sim : SimConfig
+        What the physics behind them is.
+    clock : VirtualClock
+        Rig time.
+    signals : Signals
+        Whose stop wakes the drivers.
+    rig_clock : Clock, optional
+        What the drivers see of `clock`; `clock` itself, if not given.
+    scene : Scene, optional
+        In place of the configured one.
+    """
+    seen = rig_clock or clock
+    rail = config.rail
+    # The resistor on the board that switches the motor off while no program holds the line.
+    factory = SimFactory(clock, {rail.enable_pin: "up" if rail.enable_active == "low" else "down"})
+    faults = Faults(clock, sim.seed)
+    home = rail.home
+    lines = Lines(rail.step_pin, rail.direction_pin, rail.enable_pin, None if home is None else home.pin)
+    bench = Bench(sim, clock, factory, lines, faults)
+    truth = Truth(bench)
+    if scene is None:
+        scene = scene_named(sim.scene, seed=sim.seed)
+    sensor = Sensor(**sim.sensor.model_dump())
+    view = View(scene, sensor, sim.optics, bench, truth, centre_um=sim.centre_um, seed=sim.seed)
+    camera: Camera
+    match config.camera:
+        case DslrConfig() as dslr:
+            inbox = app.inbox_folder(dslr, config.data.dir)
+            body = DslrLines(dslr.release_pin, dslr.focus_pin)
+            Dslr(sim.dslr, clock, factory, body, bench, view, inbox, faults)
+            camera = app.build_dslr(dslr, config.data.dir, factory, seen, signals.stop)
+        case Picamera2Config() as picamera2:
+            stand_in = SimPicamera2(sim.picam, clock, view, faults, sim.seed)
+            camera = PiCamera(picamera2, stand_in, seen, signals.stop)
+    faults.on("jump_clock", lambda begins: clock.jump_wall(3600.0 if begins else -3600.0))
+    faults.script(fault.script() for fault in sim.faults)
+    exposures_before = 0
+
+    def witness() -> dict[str, Any]:
+        nonlocal exposures_before
+        since, exposures_before = exposures_before, truth.next_index
+        return truth.as_json(since)
+
+    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop), camera, witness)
+    return SimulatedRig(real_rig, bench, scene, truth, faults, factory, clock, sim.centre_um)

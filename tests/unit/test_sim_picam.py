@@ -1,0 +1,398 @@
+"""The stand-in for picamera2: running frames, stale buffers, late controls, wandering automatics."""
+
+from __future__ import annotations
+
+from concurrent.futures import CancelledError
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from focusd_sim.bench import Bench, Lines
+from focusd_sim.clock import VirtualClock
+from focusd_sim.config import BenchConfig, CarriageConfig, OpticsConfig, PicamConfig
+from focusd_sim.faults import Faults, Script
+from focusd_sim.picam import SimPicamera2
+from focusd_sim.pins import SimFactory
+from focusd_sim.truth import Truth
+from focusd_sim.view import View
+
+COLOURS = np.random.default_rng(5).integers(30, 220, (20, 30, 3)).astype(np.uint8)
+COLOURS = cv2.resize(COLOURS, (100, 60), interpolation=cv2.INTER_CUBIC)
+LOCKED = {
+    "AeEnable": False,
+    "AwbEnable": False,
+    "ExposureTime": 10_000,
+    "AnalogueGain": 1.0,
+    "ColourGains": (1.8, 1.6),
+}
+
+
+class Card:
+    """A coloured card that is the same at every focus."""
+
+    lens = SimpleNamespace(magnification=1.0, pixel_um=10.0)
+    all_in_focus = COLOURS
+
+    def __init__(self) -> None:
+        self.focus_um: list[float] = []
+
+    def render(self, focus_um: float, **_: Any) -> NDArray[np.uint8]:
+        self.focus_um.append(focus_um)
+        return COLOURS.copy()
+
+
+class LightMeter:
+    def expose(
+        self,
+        ideal: NDArray[np.uint8],
+        *,
+        exposure: float = 1.0,
+        colour_gains: Any = (1.0, 1.0, 1.0),
+        **_: Any,
+    ) -> NDArray[np.uint8]:
+        return np.asarray(np.clip(ideal * exposure * np.array(colour_gains), 0, 255), np.uint8)
+
+
+class Rig:
+    def __init__(self, seed: int = 1, **options: Any) -> None:
+        self.clock = VirtualClock()
+        self.faults = Faults(self.clock)
+        carriage = CarriageConfig(
+            start_um=5000, backlash_um=0, sag_um_s=0, creep=0, vibration_hz=0, vibration_axial_um=0
+        )
+        self.bench = Bench(BenchConfig(carriage=carriage), self.clock, SimFactory(self.clock), Lines(17, 27))
+        self.truth, self.card = Truth(self.bench), Card()
+        view = View(self.card, LightMeter(), OpticsConfig(), self.bench, self.truth, centre_um=5000, seed=1)
+        self.camera = SimPicamera2(PicamConfig(**options), self.clock, view, self.faults, seed)
+
+    def start(self, kind: str = "still", locked: bool = True, **options: Any) -> SimPicamera2:
+        camera = self.camera
+        make = getattr(camera, f"create_{kind}_configuration")
+        camera.configure(make(**options))
+        if locked:
+            camera.set_controls(LOCKED)
+        camera.start()
+        return camera
+
+    def move(self, steps: int) -> None:
+        self.bench.edge(27, True, self.clock.now_s())
+        self.clock.sleep(0.01)  # the chip wakes
+        for _ in range(steps):
+            self.bench.edge(17, True, self.clock.now_s())
+            self.clock.sleep(0.002)
+            self.bench.edge(17, False, self.clock.now_s())
+            self.clock.sleep(0.002)
+
+
+def metadata(camera: SimPicamera2, count: int) -> list[dict[str, Any]]:
+    return [camera.capture_metadata() for _ in range(count)]
+
+
+# -- formats
+
+
+def test_rgb888_is_blue_green_red_and_bgr888_the_other_way() -> None:
+    for pixel_format, expected in (("RGB888", COLOURS), ("BGR888", COLOURS[:, :, ::-1])):
+        camera = Rig().start(main={"format": pixel_format})
+        with camera.captured_request() as request:
+            picture = request.make_array("main")
+        assert np.array_equal(picture, expected)
+        assert picture.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("pixel_format", "order"), [("XRGB8888", (0, 1, 2)), ("XBGR8888", (2, 1, 0))])
+def test_four_byte_formats_carry_an_opaque_fourth(pixel_format: str, order: tuple[int, ...]) -> None:
+    camera = Rig().start(main={"format": pixel_format})
+    picture = camera.capture_array()
+    assert np.array_equal(picture[:, :, :3], COLOURS[:, :, list(order)])
+    assert (picture[:, :, 3] == 255).all()
+
+
+@pytest.mark.parametrize("align", [1, 64])
+def test_yuv420_is_i420_with_its_padding(align: int) -> None:
+    camera = Rig(stride_align=align).start("preview", main={"format": "YUV420", "size": (100, 60)})
+    stride = camera.camera_configuration()["main"]["stride"]
+    assert stride == (128 if align == 64 else 100)
+    array = camera.capture_array()
+    assert array.shape == (90, stride)
+    ycrcb = cv2.cvtColor(COLOURS, cv2.COLOR_BGR2YCrCb)
+    assert np.abs(array[:60, :100].astype(int) - ycrcb[:, :, 0]).max() <= 1
+    chroma = array[60:].reshape(2, 30, stride // 2)[:, :, :50].astype(int)
+    for plane, channel in enumerate((2, 1)):
+        half = cv2.resize(ycrcb[:, :, channel], (50, 30), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(chroma[plane] - half).max() <= 2
+
+
+def test_video_yuv_is_limited_range() -> None:
+    camera = Rig(stride_align=1).start("video", main={"format": "YUV420", "size": (100, 60)})
+    array = camera.capture_array()
+    reference = cv2.cvtColor(COLOURS, cv2.COLOR_BGR2YUV_I420)
+    assert np.abs(array[:60].astype(int) - reference[:60]).max() <= 2
+
+
+def test_another_size_is_scaled_and_defaults_are_picamera2s() -> None:
+    rig = Rig()
+    camera = rig.start(main={"size": (50, 30), "format": "RGB888"})
+    assert camera.capture_array().shape == (30, 50, 3)
+    still = rig.camera.create_still_configuration()
+    video = rig.camera.create_video_configuration()
+    assert (still["main"]["format"], still["main"]["size"], still["buffer_count"]) == ("BGR888", (100, 60), 1)
+    assert (video["main"]["format"], video["main"]["size"], video["buffer_count"]) == (
+        "XBGR8888",
+        (1280, 720),
+        6,
+    )
+
+
+def test_wrong_use_raises_what_picamera2_raises() -> None:
+    camera = Rig().camera
+    with pytest.raises(ValueError, match="Bad key"):
+        camera.create_still_configuration(main={"sise": (2, 2)})
+    with pytest.raises(RuntimeError, match="Bad format"):
+        camera.configure(camera.create_still_configuration(main={"format": "MJPG"}))
+    with pytest.raises(RuntimeError, match="even"):
+        camera.configure(camera.create_still_configuration() | {"main": {"size": (3, 3), "format": "RGB888"}})
+    with pytest.raises(RuntimeError, match="LensPosition is not advertised"):
+        camera.set_controls({"LensPosition": 2.0})
+    camera.start("still")
+    with pytest.raises(RuntimeError, match="stopped before configuring"):
+        camera.configure("still")
+    request = camera.capture_request()
+    request.release()
+    with pytest.raises(RuntimeError, match="negative"):
+        request.release()
+    with pytest.raises(RuntimeError, match="released"):
+        request.make_array("main")
+    camera.close()
+    with pytest.raises(RuntimeError, match="not opened"):
+        camera.capture_request()
+
+
+# -- time
+
+
+def test_frames_run_at_the_frame_duration() -> None:
+    stamps = [m["SensorTimestamp"] for m in metadata(Rig(frame_us=40_000).start(buffer_count=4), 5)]
+    assert np.diff(stamps) == pytest.approx(40e6, abs=2)
+
+
+def test_a_long_exposure_stretches_the_frame() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=4)
+    camera.set_controls({"ExposureTime": 200_000})
+    frames = metadata(camera, 9)
+    assert [f["ExposureTime"] for f in frames[-2:]] == [200_000, 200_000]
+    assert frames[-1]["SensorTimestamp"] - frames[-2]["SensorTimestamp"] == pytest.approx(200.5e6, abs=2)
+
+
+def test_the_longest_frame_bounds_the_exposure() -> None:
+    camera = Rig().start("video", buffer_count=4)
+    camera.set_controls({"ExposureTime": 200_000})
+    assert metadata(camera, 9)[-1]["ExposureTime"] == 33_333 - 500
+
+
+@pytest.mark.parametrize(("flush", "stale"), [(None, True), (True, False)])
+def test_the_next_buffer_may_have_begun_before_the_call(flush: bool | None, stale: bool) -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=4)
+    rig.move(50)
+    called_ns = rig.clock.now_s() * 1e9
+    request = camera.capture_request(flush=flush)
+    frame = request.get_metadata()
+    began_ns = frame["SensorTimestamp"] - 1000 * frame["ExposureTime"]
+    assert (began_ns < called_ns - 1) is stale
+    request.make_array("main")
+    assert (rig.truth.exposures[0].step_edges > 0) is stale
+    assert (rig.card.focus_um[0] < 249) is stale
+
+
+def test_an_exposure_is_recorded_once_and_only_if_looked_at() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=4)
+    camera.capture_metadata()
+    with camera.captured_request() as request:
+        first = request.make_array("main")
+        again = request.make_array("main")
+    assert np.array_equal(first, again)
+    assert len(rig.truth.exposures) == 1
+    exposure = rig.truth.exposures[0]
+    assert exposure.t_close_s - exposure.t_open_s == pytest.approx(0.010)
+
+
+# -- controls
+
+
+def test_controls_take_hold_four_frames_later() -> None:
+    camera = Rig(latency_us=0).start(buffer_count=6)
+    camera.capture_metadata()
+    camera.set_controls({"ExposureTime": 5_000})
+    times = [m["ExposureTime"] for m in metadata(camera, 6)]
+    assert times == [10_000] * 4 + [5_000] * 2
+
+
+def test_controls_set_before_the_start_hold_from_the_first_frame() -> None:
+    rig = Rig()
+    rig.camera.configure(rig.camera.create_still_configuration(controls={"ExposureTime": 7_000}))
+    rig.camera.set_controls({"AnalogueGain": 2.0})
+    rig.camera.start()
+    frame = rig.camera.capture_metadata()
+    assert (frame["ExposureTime"], frame["AnalogueGain"]) == (7_000, 2.0)
+
+
+def spread(frames: list[dict[str, Any]]) -> tuple[float, float]:
+    exposures = [m["ExposureTime"] for m in frames]
+    reds = [m["ColourGains"][0] for m in frames]
+    return float(np.ptp(exposures)), float(np.ptp(reds))
+
+
+def test_automatics_wander_until_locked() -> None:
+    free = spread(metadata(Rig().start(locked=False, buffer_count=4), 30))
+    assert free[0] > 200
+    assert free[1] > 0.02
+    assert spread(metadata(Rig().start(buffer_count=4), 30)) == (0, 0)
+    assert spread(metadata(Rig(ae_wander=0, awb_wander=0).start(locked=False, buffer_count=4), 30)) == (0, 0)
+
+
+def test_switching_the_automatics_off_keeps_what_they_had() -> None:
+    camera = Rig().start(locked=False, buffer_count=4)
+    metadata(camera, 10)
+    camera.set_controls({"AeEnable": False, "AwbEnable": False})
+    frames = metadata(camera, 20)
+    assert spread(frames[6:]) == (0, 0)
+    assert frames[-1]["ExposureTime"] != 10_000
+    camera.set_controls({"AeEnable": True, "AwbEnable": True})
+    assert min(spread(metadata(camera, 20)[6:])) > 0
+
+
+def test_the_wander_comes_from_the_seed() -> None:
+    runs = [metadata(Rig(seed=seed).start(locked=False, buffer_count=4), 5) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_exposure_gain_and_colour_change_the_picture() -> None:
+    def mean(controls: dict[str, Any]) -> NDArray[np.float64]:
+        rig = Rig()
+        camera = rig.camera
+        camera.configure(camera.create_still_configuration(main={"format": "RGB888"}))
+        camera.set_controls(LOCKED | controls)
+        camera.start()
+        return np.asarray(camera.capture_array().mean(axis=(0, 1)), np.float64)
+
+    plain = mean({})
+    assert mean({"ExposureTime": 5_000}) / plain == pytest.approx([0.5] * 3, rel=0.02)
+    assert mean({"ExposureTime": 5_000, "AnalogueGain": 2.0}) / plain == pytest.approx([1] * 3, rel=0.02)
+    assert mean({"ColourGains": (0.9, 1.6)}) / plain == pytest.approx([1, 1, 0.5], rel=0.02)
+
+
+def test_values_out_of_range_are_clamped() -> None:
+    camera = Rig().start()
+    camera.set_controls({"ExposureTime": 1, "AnalogueGain": 99.0})
+    frame = metadata(camera, 8)[-1]
+    assert (frame["ExposureTime"], frame["AnalogueGain"]) == (13, 16.0)
+
+
+def test_a_lens_with_a_drive_moves_the_focal_plane() -> None:
+    rig = Rig(lens_um_per_dioptre=40.0)
+    camera = rig.start()
+    camera.set_controls({"LensPosition": 3.0})
+    metadata(camera, 8)
+    camera.capture_array()
+    assert rig.card.focus_um == [80.0]
+    assert "LensPosition" not in Rig().camera.camera_controls
+
+
+# -- buffers and jobs
+
+
+@pytest.mark.parametrize("buffers", [1, 2, 4])
+def test_requests_never_released_starve_the_camera(buffers: int) -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=buffers)
+    held = [camera.capture_request() for _ in range(buffers)]
+    with pytest.raises(TimeoutError):
+        camera.capture_request(wait=2.0)
+    assert camera.dropped_frames > 10
+    camera.cancel_all_and_flush()
+    held.pop().release()
+    camera.capture_request(wait=2.0).release()
+
+
+def test_a_job_given_up_swallows_the_next_frame_until_cancelled() -> None:
+    for cancel in (False, True):
+        rig = Rig()
+        camera = rig.start(buffer_count=1)
+        rig.faults.set("hang_camera", True)
+        with pytest.raises(TimeoutError):
+            camera.capture_request(wait=1.0)
+        rig.faults.set("hang_camera", False)
+        if cancel:
+            camera.cancel_all_and_flush()
+            camera.capture_request(wait=1.0).release()
+        else:
+            with pytest.raises(TimeoutError):
+                camera.capture_request(wait=1.0)
+
+
+def test_a_hung_camera_times_out_after_the_deadline_in_rig_time() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=4)
+    rig.clock.sleep(0.1)
+    rig.faults.set("hang_camera", True)
+    rig.clock.sleep(1.0)
+    camera.capture_request().release()  # one finished frame was waiting
+    before_s = rig.clock.now_s()
+    with pytest.raises(TimeoutError):
+        camera.capture_request(wait=3.0)
+    assert rig.clock.now_s() - before_s == pytest.approx(3.0)
+    with pytest.raises(RuntimeError, match="hung"):
+        camera.capture_request()
+    camera.stop()
+
+
+def test_a_job_can_be_waited_for_later_signalled_or_cancelled() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=4)
+    job = camera.capture_request(wait=False)
+    with pytest.raises(TimeoutError):
+        camera.wait(job, timeout=0.0001)
+    camera.wait(job, timeout=1.0).release()
+    seen: list[Any] = []
+    camera.capture_request(signal_function=seen.append)
+    rig.clock.sleep(1.0)
+    assert seen[0].get_result().get_metadata()["ExposureTime"] == 10_000
+    job = camera.capture_request(wait=False, flush=True)
+    camera.cancel_all_and_flush()
+    with pytest.raises(CancelledError):
+        camera.wait(job)
+
+
+def test_a_lost_frame_never_arrives() -> None:
+    def stamp(lose: bool) -> int:
+        rig = Rig()
+        if lose:
+            rig.faults.script([Script("lose_frame", at_exposure=0)])
+        return int(rig.start(buffer_count=4).capture_request().get_metadata()["SensorTimestamp"])
+
+    assert stamp(True) - stamp(False) == pytest.approx(33.333e6, abs=2)
+
+
+def test_stopping_ends_the_frames_and_starting_begins_new_ones() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=2)
+    held = camera.capture_request()
+    camera.stop()
+    with pytest.raises(TimeoutError):
+        camera.capture_request(wait=1.0)
+    camera.cancel_all_and_flush()
+    restarted_ns = rig.clock.now_s() * 1e9
+    camera.start()
+    held.release()
+    fresh = [camera.capture_request() for _ in range(2)]
+    assert fresh[0].get_metadata()["SensorTimestamp"] > restarted_ns
+    with pytest.raises(TimeoutError):
+        camera.capture_request(wait=1.0)
