@@ -95,7 +95,7 @@ class Board:
             }
         self._publish("job", payload, qos=1, retain=True)
 
-    def show_numbers(self, rig: RigState, job: Job | None, queued: int) -> None:
+    def show_numbers(self, rig: RigState, job: Job | None, fused: int, queued: int) -> None:
         """Publish ``metrics``, flat."""
         numbers: dict[str, float | int] = {
             "uptime_s": round(time.monotonic() - self._began_s, 1),
@@ -106,7 +106,7 @@ class Board:
         }
         if job is not None:
             numbers |= {"done": job.done, "total": len(job.plan), "percent": percent(job)}
-            numbers["missing"] = len(job.missing)
+            numbers |= {"missing": len(job.missing), "fused": fused}
             if job.eta_s is not None:
                 numbers["eta_s"] = round(job.eta_s, 1)
         self._publish("metrics", numbers)

@@ -35,12 +35,23 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameFused:
+    """A frame is in the picture; `frames` are by now."""
+
+    stop_index: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class FrameSpoiled:
     """A frame arrived but could not be fused."""
 
     stop_index: int
     frame: str
     reason: str
+
+
+FuseReport = Picture | FrameFused | FrameSpoiled
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ class Darkroom:
     Parameters
     ----------
     post : callable
-        Takes `Picture` and `FrameSpoiled`; must only enqueue.
+        Takes `FuseReport`; must only enqueue.
     preview : PreviewConfig
         Size and interval of the live picture.
     image_limit_bytes : int
@@ -98,7 +109,7 @@ class Darkroom:
 
     def __init__(
         self,
-        post: Callable[[Picture | FrameSpoiled], None],
+        post: Callable[[FuseReport], None],
         preview: PreviewConfig,
         image_limit_bytes: int,
         stop: threading.Event,
@@ -210,6 +221,7 @@ class Darkroom:
             self._spoiled.append(negative.stop_index)
             self._post(FrameSpoiled(negative.stop_index, frame.name, str(error)))
             return
+        self._post(FrameFused(negative.stop_index, self._fusion.frames))
         now_s = time.monotonic()
         if self._fusion.frames == 1 or now_s - self._previewed_s >= self._preview.interval_s:
             self._previewed_s = now_s

@@ -15,7 +15,7 @@ from focusd import __version__
 from focusd.board import Board
 from focusd.clock import Clock
 from focusd.config import Config
-from focusd.darkroom import FrameSpoiled, Picture
+from focusd.darkroom import FrameFused, FrameSpoiled, FuseReport, Picture
 from focusd.draft import Drafter
 from focusd.errors import FocusdError, RequestError
 from focusd.job import Ended, Job, JobStatus, advance
@@ -109,6 +109,7 @@ class Desk:
         self._job: Job | None = None
         self._waiting: deque[Job] = deque()
         self._busy = False
+        self._fused = 0
         self._known: OrderedDict[str, str] = OrderedDict()
 
     @property
@@ -124,7 +125,7 @@ class Desk:
 
     def publish_metrics(self) -> None:
         """Publish the numbers."""
-        self._board.show_numbers(self._rig, self._job, len(self._waiting))
+        self._board.show_numbers(self._rig, self._job, self._fused, len(self._waiting))
 
     # What comes in.
 
@@ -154,7 +155,7 @@ class Desk:
             if data is not None:
                 self._board.answer(Answered(ticket, data))
 
-    def hear(self, report: Report | Picture | FrameSpoiled) -> None:
+    def hear(self, report: Report | FuseReport) -> None:
         """Take one report of the job or the fuse thread."""
         match report:
             case RigState():
@@ -169,6 +170,8 @@ class Desk:
                 self._next_job()
             case Picture():
                 self._board.show_picture(report)
+            case FrameFused(_, frames):
+                self._fused = frames
             case FrameSpoiled(stop_index, frame, reason):
                 self._board.event("frame_spoiled", stop=stop_index, frame=frame, reason=reason)
                 self._board.say("warning", f"stop {stop_index}: {reason}")

@@ -132,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
             result = fusion.result()
             if maps is not None:
                 _write_selection(maps / "selection.png", result, fusion.frames)
-            written = _write_outputs(args, result)
+            written = _write_outputs(args, result, fusion.white)
             if debug is not None:
                 debug.mkdir(parents=True, exist_ok=True)
                 for made in sorted(Path(staging).iterdir()):
@@ -254,7 +254,7 @@ def _fault(args: argparse.Namespace, sources: Sequence[Path]) -> str:
     return ""
 
 
-def _write_outputs(args: argparse.Namespace, result: FusionResult) -> list[str]:
+def _write_outputs(args: argparse.Namespace, result: FusionResult, white: int) -> list[str]:
     """Write image and depth; return a line on each."""
     path, image = args.output, result.image
     lines = [f"{path}: {'grey' if image.ndim == 2 else 'colour'}, {8 * image.itemsize} bits"]
@@ -263,12 +263,9 @@ def _write_outputs(args: argparse.Namespace, result: FusionResult) -> list[str]:
     elif path.suffix.lower() in (".tif", ".tiff"):
         write_image_tiff(path, image, description="focus stack fused by focusd")
     else:
-        white = None
-        if image.dtype == np.uint16:
-            # A camera's 12 bits in a 16-bit file would come out black.
-            white = (1 << max(8, int(image.max()).bit_length())) - 1
+        # A camera's 12 bits in a 16-bit file would come out black if 65535 were white.
         write_jpeg(path, image, white=white)
-        lines = [f"{path}: 8 bits" + (f", {white} made white" if white else "")]
+        lines = [f"{path}: 8 bits" + (f", {white} made white" if image.dtype == np.uint16 else "")]
     if args.depth is None:
         return lines
     if args.depth.suffix.lower() != ".png":

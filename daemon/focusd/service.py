@@ -22,7 +22,7 @@ from types import FrameType
 from focusd.board import Board
 from focusd.clock import BeatingClock
 from focusd.config import Config
-from focusd.darkroom import Darkroom, FrameSpoiled, Picture
+from focusd.darkroom import Darkroom, FuseReport
 from focusd.desk import Desk, Extra
 from focusd.draft import Drafter
 from focusd.errors import LinkError
@@ -51,7 +51,7 @@ class Quit:
     signum: int
 
 
-Event = LinkEvent | Report | Picture | FrameSpoiled | WorkerDied | Quit
+Event = LinkEvent | Report | FuseReport | WorkerDied | Quit
 
 
 class Service:
@@ -177,7 +177,7 @@ class Service:
                 measured_s = now_s
                 self._desk.publish_metrics()
 
-    def _handle(self, event: LinkEvent | Report | Picture | FrameSpoiled) -> None:
+    def _handle(self, event: LinkEvent | Report | FuseReport) -> None:
         match event:
             case Message():
                 self._desk.receive(event)

@@ -15,6 +15,7 @@ from focusd.config import Config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError
 from focusd.runner import Signals
 from focusd.service import Service
+from focusd_sim import demo
 from focusd_sim.clock import PacedClock
 from focusd_sim.config import SimConfig
 from focusd_sim.rig import build

@@ -100,7 +100,7 @@ class ExposureControl:
         due = [controls for first, controls in self._queue if first <= frame]
         self._queue = [(first, controls) for first, controls in self._queue if first > frame]
         for controls in due:
-            self._settings = _applied(self._settings, controls, self._last)
+            self._settings = _applied(self._settings, controls)
         settings, config = self._settings, self._config
         fresh = self._random.normal(size=3) * (1 - _MEMORY**2) ** 0.5
         light, red, blue = (_MEMORY * old + float(new) for old, new in zip(self._wander, fresh, strict=True))
@@ -126,18 +126,13 @@ class ExposureControl:
         return self._last
 
 
-def _applied(settings: Settings, controls: Mapping[str, Any], last: Shot) -> Settings:
+def _applied(settings: Settings, controls: Mapping[str, Any]) -> Settings:
     """Take `controls` into `settings`, the switches before the values, as libcamera does."""
+    # A value freed while its automatic is off stays what the last frame had.
     if "AeEnable" in controls:
-        ae = bool(controls["AeEnable"])
-        # Switching it off keeps what the last frame had; switching it on frees both.
-        frozen = (settings.exposure_us or last.exposure_us, settings.gain or last.gain)
-        exposure_us, gain = (None, None) if ae else frozen
-        settings = replace(settings, ae=ae, exposure_us=exposure_us, gain=gain)
+        settings = replace(settings, ae=bool(controls["AeEnable"]), exposure_us=None, gain=None)
     if "AwbEnable" in controls:
-        awb = bool(controls["AwbEnable"])
-        gains = None if awb else settings.colour_gains or last.colour_gains
-        settings = replace(settings, awb=awb, colour_gains=gains)
+        settings = replace(settings, awb=bool(controls["AwbEnable"]), colour_gains=None)
     if "ExposureTime" in controls:
         # 0 hands it back to the automatic.
         settings = replace(settings, exposure_us=int(controls["ExposureTime"]) or None)

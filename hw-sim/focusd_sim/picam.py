@@ -25,7 +25,6 @@ from focusd_sim.streams import checked, configuration
 from focusd_sim.truth import ExposureTruth
 from focusd_sim.view import View
 
-_HUNG_POLL_S = 0.1
 Stream = Mapping[str, Any] | None
 
 
@@ -327,9 +326,6 @@ class SimPicamera2:
         if session != self.session:
             return
         now_s = self._clock.now_s()
-        if self._hung:
-            self._clock.call_at(now_s + _HUNG_POLL_S, lambda: self._begin_frame(session))
-            return
         shot = self._control.shot(self._frame)
         self._frame += 1
         if self._free:

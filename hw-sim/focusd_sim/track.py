@@ -258,7 +258,9 @@ class Track:
         t_s = np.linspace(0.0, watch_s, count)
         turn = np.exp(self._pole * t_s)
         lateral = np.imag((state.step + state.bump) * turn)
-        axial = self._axial_um(state) + self._wave.axial_share * np.imag(state.step * (turn - 1))
+        settled = -state.lag_um * np.expm1(-t_s / self._wave.lag_tau_s)
+        ringing = self._wave.axial_share * np.imag(state.step * (turn - 1))
+        axial = self._axial_um(state) + settled + ringing
         return float(axial.min()), float(axial.max()), [float(lateral.min()), float(lateral.max())]
 
     def _forget(self, before_s: float) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from focusd.app import rail_spec
 from focusd.config import Config, PreviewConfig, parse_config
 from focusd.darkroom import Darkroom, FrameSpoiled, Picture
@@ -135,5 +136,3 @@ def studio(tmp_path: Path, slope: Scene) -> Iterator[Callable[..., Studio]]:
         studio.darkroom.close()
         assert worker.join(10)
         studio.sim.rig.close()
-
-

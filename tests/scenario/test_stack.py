@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-from focusd.job import JobSettings, JobStatus
+from focusd.job import JobStatus
 from focusd.journal import read_journal
 
 Make = Callable[..., Any]

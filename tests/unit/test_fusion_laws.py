@@ -226,6 +226,7 @@ def test_result_does_not_change_the_state(method):
         shown.confidence[...] = 0
         asked.preview(40)[...] = 0
         asked.sharpness()[...] = 0
+        asked.result().origin[...] = 9
     np.testing.assert_array_equal(quiet.result().image, asked.result().image)
     np.testing.assert_array_equal(quiet.result().depth_um, asked.result().depth_um)
 
@@ -276,3 +277,38 @@ def test_settings_outside_their_range_are_refused(options):
 def test_an_empty_fusion_has_no_result():
     with pytest.raises(FusionError, match="no frame"):
         Fusion().result()
+
+
+def test_the_harshest_frames_stay_finite():
+    rng = np.random.default_rng(0)
+    fusion = Fusion()
+    for number in range(4):
+        fusion.add(255 * rng.integers(0, 2, (64, 64, 3)).astype(np.uint8), float(number))
+    # A thousand times as many frames: the sums of this part, doubled ten times by merging.
+    for doubling in range(10):
+        other = fusion.sibling()
+        other.merge(fusion)
+        other._seen.clear()
+        fusion.merge(other)
+        assert fusion.frames == 4 * 2 ** (doubling + 1)
+    image = fusion.result().image
+    assert image.std() > 50
+
+
+def test_equal_responses_go_to_the_lower_position_in_any_order():
+    # The same picture at several heights: every pixel is a tie.
+    picture = noisy_stack(frames=1)[0]
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
+        origin = fuse([picture] * 4, positions=order, sigma=2.0).result().origin
+        assert (origin == 0).all(), order
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_empty_fusion_that_merged_a_part_shares_nothing_with_it(method):
+    stack = noisy_stack(frames=4)
+    part, whole = fuse(stack[:2], method=method), Fusion(method=method)
+    whole.merge(part)
+    before = part.result()
+    whole.add(stack[2], 2.0)
+    for name in ("image", "depth_um", "confidence", "origin"):
+        np.testing.assert_array_equal(getattr(before, name), getattr(part.result(), name), err_msg=name)

@@ -159,7 +159,7 @@ def test_the_summed_up_motion_is_that_of_a_fine_sampling(steps: list[tuple[float
     axial = np.array([carriage.position_um(t) for t in times])
     lateral = np.array([carriage.lateral_um(t) for t in times])
     motion = carriage.motion_during(float(times[0]), float(times[-1]))
-    assert motion.position_um == pytest.approx(axial.mean(), abs=0.1)
+    assert motion.position_um == pytest.approx(axial.mean(), abs=0.25)
     assert motion.peak_to_peak_um == pytest.approx(np.ptp(axial), abs=0.15 + 0.01 * np.ptp(axial))
     assert motion.smear_um == pytest.approx(np.ptp(lateral), abs=0.05 + 0.02 * np.ptp(lateral))
     assert (motion.start_um, motion.end_um) == (axial[0], axial[-1])

@@ -75,10 +75,11 @@ class PyramidBlend:
     def add(self, image: Image, position_um: float) -> None:
         """Add one frame to the sums."""
         grid, scratch = self._grid, self._scratch
-        planes = self._tone.planes(grid.pad(image))
-        blurred, bands = decompose(planes[0], grid, scratch, "luma")
+        planes = self._tone.planes(grid.pad(image), scratch)
+        luma = next(planes)
+        blurred, bands = decompose(luma, grid, scratch)
         if self._sigma is None:
-            self._sigma = estimate_sigma(planes[0], bands)
+            self._sigma = estimate_sigma(luma, bands)
         energies = focus_energies(bands, self._sigma, grid, scratch)
         weights = [
             band_weight(energy, level, self._sigma, grid.shape(level), scratch)
@@ -87,24 +88,24 @@ class PyramidBlend:
         weights.append(base_weight(energies, grid.shape(grid.levels)))
         for kept, weight in zip(self._weights, weights, strict=True):
             kept += weight
-        for number, plane in enumerate(planes):
-            if number > 0:
-                blurred_plane, bands = decompose(plane, grid, scratch, "chroma")
-                base = blurred_plane[-1]
-            else:
-                base = blurred[-1]
-            for kept, band, weight in zip(self._sums[number], [*bands, base], weights, strict=True):
-                cv2.accumulateProduct(band, weight, kept)
+        self._accumulate(0, bands, blurred[-1], weights)
         if self._envelope is None:
-            self._envelope = Envelope.of(blurred)
+            self._envelope = Envelope.of(blurred, scratch)
         else:
-            self._envelope.include(blurred)
+            self._envelope.include(blurred, scratch)
+        for number, plane in enumerate(planes, 1):
+            coarse, bands = decompose(plane, grid, scratch)
+            self._accumulate(number, bands, coarse[-1], weights)
         if energies:
             np.copyto(self._response, energies[0])
         if self._selection is None:
             self._selection = Selection.of(self._response, position_um)
         else:
             self._selection.add(self._response, position_um)
+
+    def _accumulate(self, number: int, bands: list[Float], base: Float, weights: list[Float]) -> None:
+        for kept, band, weight in zip(self._sums[number], [*bands, base], weights, strict=True):
+            cv2.accumulateProduct(band, weight, kept)
 
     def merge(self, other: PyramidBlend) -> None:
         """Add the sums of another blend of the same sizes."""

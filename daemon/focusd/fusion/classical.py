@@ -80,11 +80,12 @@ class ClassicalBlend:
     ) -> None:
         self._tone = tone
         self._kernels = (gaussian_px, laplacian_px)
-        luma = tone.planes(image)[0]
+        self._scratch = Scratch()
+        luma = next(tone.planes(image, self._scratch))
         if sigma is None:
             grid = Grid.of(luma.shape[0], luma.shape[1])
             padded = grid.pad(luma)
-            sigma = estimate_sigma(padded, decompose(padded, grid, Scratch(), "luma")[1])
+            sigma = estimate_sigma(padded, decompose(padded, grid, Scratch())[1])
         self.sigma = sigma
         noise = np.random.default_rng(0).standard_normal((64, 64), dtype=np.float32)
         self.floor = 4.0 * sigma * float(absolute_laplacian(noise, *self._kernels).mean())
@@ -99,7 +100,7 @@ class ClassicalBlend:
 
     def add(self, image: Image, position_um: float) -> None:
         """Choose or average one more frame."""
-        self.response = absolute_laplacian(self._tone.planes(image)[0], *self._kernels)
+        self.response = absolute_laplacian(next(self._tone.planes(image, self._scratch)), *self._kernels)
         won = self.selection.add(self.response, position_um)
         if self._picked is not None:
             cv2.copyTo(image, won, self._picked)

@@ -17,6 +17,7 @@ from focusd.fusion.arrays import Float, Image, Index
 from focusd.fusion.blend import PyramidBlend
 from focusd.fusion.classical import ClassicalBlend
 from focusd.fusion.depth import locate, rank
+from focusd.fusion.noise import LARGEST_SIGMA
 from focusd.fusion.selection import Selection
 from focusd.fusion.tone import Tone
 
@@ -82,8 +83,8 @@ class Fusion:
     gaussian_px, laplacian_px : int
         Kernel sides of `laplacian` and `average`, odd, 1 to 31. Default 5.
     sigma : float, optional
-        Noise of the frames, standard deviation in 8-bit levels, above 0. Measured on the first frame when
-        not given. Parts that shall merge as if fused in one must share it: make them with `sibling`.
+        Noise of the frames, standard deviation in 8-bit levels, above 0 to 16. Measured on the first frame
+        when not given. Parts that shall merge as if fused in one must share it: make them with `sibling`.
     bits : int, optional
         Bits a uint16 frame's values use, 8 to 16. Taken from the first frame's brightest pixel when not
         given. Always 8 for uint8.
@@ -108,8 +109,8 @@ class Fusion:
         for name, side_px in (("gaussian_px", gaussian_px), ("laplacian_px", laplacian_px)):
             if not (1 <= side_px <= 31 and side_px % 2 == 1):
                 raise FusionError(f"{name} is {side_px} px: it must be odd and from 1 to 31")
-        if sigma is not None and not (isfinite(sigma) and sigma > 0):
-            raise FusionError(f"sigma is {sigma} levels: it must be above 0")
+        if sigma is not None and not 0 < sigma <= LARGEST_SIGMA:
+            raise FusionError(f"sigma is {sigma} levels: it must be above 0 and at most {LARGEST_SIGMA}")
         if bits is not None and not 8 <= bits <= 16:
             raise FusionError(f"bits is {bits}: it must be from 8 to 16")
         self._method: Method = method
@@ -120,6 +121,7 @@ class Fusion:
         self._shape: tuple[int, ...] = ()
         self._blend: _Blend | None = None
         self._frames = 0
+        self._brightest = 0
         self._seen: OrderedDict[tuple[float, int], None] = OrderedDict()
 
     @property
@@ -141,6 +143,14 @@ class Fusion:
     def sigma(self) -> float | None:
         """Noise of the frames, 8-bit levels; None before the first frame unless given."""
         return self._blend.sigma if self._blend is not None else self._sigma
+
+    @property
+    def white(self) -> int:
+        """Largest value an image of this stack may hold: 255, or for uint16 the next ``2 ** n - 1``.
+
+        A 12-bit camera's frames end at 4095 in a 16-bit file; this is what a display should show as white.
+        """
+        return (1 << max(8, self._brightest.bit_length())) - 1
 
     def sibling(self) -> Fusion:
         """Return an empty fusion with the same settings, noise and bits: its part will merge exactly."""
@@ -183,6 +193,7 @@ class Fusion:
             self._blend.add(image, float(position_um))
         self._remember(key)
         self._frames += 1
+        self._brightest = max(self._brightest, int(image.max()))
 
     def merge(self, other: Fusion) -> None:
         """Take in all of another fusion's frames; `other` is unchanged.
@@ -219,6 +230,7 @@ class Fusion:
             self._check_parts(other)
             self._blend.merge(other._blend)
         self._frames += other._frames
+        self._brightest = max(self._brightest, other._brightest)
         for key in other._seen:
             self._remember(key)
 
@@ -233,7 +245,7 @@ class Fusion:
         blend = self._filled()
         depth_um, confidence = locate(blend.selection, blend.floor)
         return FusionResult(
-            image=blend.image(),
+            image=self._within_white(blend.image()),
             depth_um=self._full_size(depth_um),
             confidence=self._full_size(confidence),
             origin=self._full_size(rank(blend.selection)),
@@ -255,7 +267,7 @@ class Fusion:
         """
         if max_side_px < 1:
             raise FusionError(f"max_side_px is {max_side_px}: it must be 1 or more")
-        return self._filled().preview(max_side_px)
+        return self._within_white(self._filled().preview(max_side_px))
 
     def sharpness(self) -> Float:
         """Response of the frame added last.
@@ -326,6 +338,11 @@ class Fusion:
         if self._blend is None:
             raise FusionError("no frame has been fused yet: add one first")
         return self._blend
+
+    def _within_white(self, image: Image) -> Image:
+        if image.dtype == np.uint16:
+            np.minimum(image, np.uint16(self.white), out=image)
+        return image
 
     def _remember(self, key: tuple[float, int]) -> None:
         self._seen[key] = None

@@ -13,6 +13,8 @@ KAPPA = (0.753, 0.184, 0.08, 0.039, 0.019)
 
 # No sensor read out to 8 bits is quieter than its own rounding, 1 / sqrt(12).
 SMALLEST_SIGMA = 0.3
+# More than this is no longer a picture, and would take the weights out of float32.
+LARGEST_SIGMA = 16.0
 _BLOCK_PX = 16
 _BINS = 8
 # Fewer blocks than this say nothing about their quietest tenth.
@@ -40,7 +42,7 @@ def estimate_sigma(luma: Float, bands: Sequence[Float]) -> float:
     Returns
     -------
     float
-        In 8-bit levels, at least 0.3; 1.0 when the frame is too small or too clipped to tell. Where no bin
+        In 8-bit levels, 0.3 to 16; 1.0 when the frame is too small or too clipped to tell. Where no bin
         looks like noise, the quietest bin's value, which is an upper bound.
     """
     rows, cols = (side // _BLOCK_PX for side in luma.shape)
@@ -72,7 +74,7 @@ def estimate_sigma(luma: Float, bands: Sequence[Float]) -> float:
     else:
         level = min(quiet for quiet, _, _ in found)
     # The quietest tenth of noise is a little below its mean; 1.05 makes up for it.
-    return max(SMALLEST_SIGMA, 1.05 * level / KAPPA[0])
+    return min(LARGEST_SIGMA, max(SMALLEST_SIGMA, 1.05 * level / KAPPA[0]))
 
 
 def _blocks(plane: Float, rows: int, cols: int, side_px: int) -> Float:

@@ -73,7 +73,7 @@ def grow(plane: Float, out: Float) -> Float:
     return out
 
 
-def decompose(plane: Float, grid: Grid, scratch: Scratch, name: str) -> tuple[list[Float], list[Float]]:
+def decompose(plane: Float, grid: Grid, scratch: Scratch) -> tuple[list[Float], list[Float]]:
     """Split a plane into bands.
 
     Parameters
@@ -83,9 +83,7 @@ def decompose(plane: Float, grid: Grid, scratch: Scratch, name: str) -> tuple[li
     grid : Grid
         Sizes of the levels.
     scratch : Scratch
-        Where the levels live; they are valid until the next call with the same `name`.
-    name : str
-        Prefix in `scratch`.
+        Where the levels live; they are valid until the next call.
 
     Returns
     -------
@@ -97,8 +95,8 @@ def decompose(plane: Float, grid: Grid, scratch: Scratch, name: str) -> tuple[li
     blurred, bands = [plane], []
     for level in range(grid.levels):
         shape = grid.shape(level)
-        coarse = shrink(blurred[level], scratch.plane(f"{name} blurred", level + 1, grid.shape(level + 1)))
-        band = grow(coarse, scratch.plane(f"{name} band", level, shape))
+        coarse = shrink(blurred[level], scratch.plane("blurred", level + 1, grid.shape(level + 1)))
+        band = grow(coarse, scratch.plane("band", level, shape))
         np.subtract(blurred[level], band, out=band)
         blurred.append(coarse)
         bands.append(band)
@@ -119,17 +117,17 @@ class Envelope:
     TOLERANCE = 2.0
 
     @classmethod
-    def of(cls, blurred: Sequence[Float]) -> Envelope:
+    def of(cls, blurred: Sequence[Float], scratch: Scratch) -> Envelope:
         """Envelope of one frame's Gaussian pyramid."""
-        low, high = _block_range(blurred[0], len(blurred) - 1)
+        low, high = _block_range(blurred[0], len(blurred) - 1, scratch)
         return cls(
             [low, *(level.copy() for level in blurred[1:])],
             [high, *(level.copy() for level in blurred[1:])],
         )
 
-    def include(self, blurred: Sequence[Float]) -> None:
+    def include(self, blurred: Sequence[Float], scratch: Scratch) -> None:
         """Widen by another frame."""
-        low, high = _block_range(blurred[0], len(blurred) - 1)
+        low, high = _block_range(blurred[0], len(blurred) - 1, scratch)
         for kept, new in zip(self.low, [low, *blurred[1:]], strict=True):
             np.minimum(kept, new, out=kept)
         for kept, new in zip(self.high, [high, *blurred[1:]], strict=True):
@@ -159,12 +157,19 @@ class Envelope:
         return sum(plane.nbytes for plane in (*self.low, *self.high))
 
 
-def _block_range(plane: Float, levels: int) -> tuple[Float, Float]:
+def _block_range(plane: Float, levels: int, scratch: Scratch) -> tuple[Float, Float]:
     """Minimum and maximum of each block of ``2 ** min(levels, 2)`` pixels a side."""
+    halvings = min(levels, 2)
+    side = 1 << halvings
     low = high = plane
-    for _ in range(min(levels, 2)):
-        low, high = np.minimum(low[::2], low[1::2]), np.maximum(high[::2], high[1::2])
-    for _ in range(min(levels, 2)):
-        low = np.minimum(low[:, ::2], low[:, 1::2])
-        high = np.maximum(high[:, ::2], high[:, 1::2])
-    return np.ascontiguousarray(low), np.ascontiguousarray(high)
+    for step in range(halvings):
+        shape = (low.shape[0] // 2, low.shape[1])
+        lower, higher = scratch.plane("low", step, shape), scratch.plane("high", step, shape)
+        cv2.min(low[::2], low[1::2], dst=lower)
+        cv2.max(high[::2], high[1::2], dst=higher)
+        low, high = lower, higher
+    # The anchor puts each block's own columns under the kernel at the block's first column.
+    window = np.ones((1, side), np.uint8)
+    lowest = np.asarray(cv2.erode(low, window, anchor=(0, 0)), np.float32)
+    highest = np.asarray(cv2.dilate(high, window, anchor=(0, 0)), np.float32)
+    return lowest[:, ::side].copy(), highest[:, ::side].copy()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from focusd.fusion.arrays import Float, Image
+from focusd.fusion.arrays import Float, Image, Scratch
 
 # Rec. ITU-R BT.601-7, section 2.5.1.
 _BLUE, _GREEN, _RED = 0.114, 0.587, 0.299
@@ -41,26 +42,41 @@ class Tone:
         """One 8-bit level in the frame's own units."""
         return float((1 << self.bits) - 1) / 255.0
 
-    def planes(self, image: Image) -> list[Float]:
+    def planes(self, image: Image, scratch: Scratch) -> Iterator[Float]:
         """Luma, then for a colour image blue minus luma and red minus luma.
 
         Parameters
         ----------
         image : ndarray
             uint8 or uint16, (rows, cols) or (rows, cols, 3) BGR; not modified.
+        scratch : Scratch
+            Where the planes live: luma until the next call, each difference until the next one.
 
-        Returns
-        -------
-        list of ndarray
-            One or three float32 planes, (rows, cols), in 8-bit levels.
+        Yields
+        ------
+        ndarray
+            float32, (rows, cols), in 8-bit levels; one or three of them.
         """
+        rows, cols = image.shape[:2]
+        luma = scratch.plane("luma", 0, (rows, cols))
         if image.ndim == 2:
-            return [self._scaled(image)]
-        blue, green, red = (self._scaled(channel) for channel in cv2.split(image))
-        luma = np.empty_like(blue)
-        cv2.addWeighted(blue, _BLUE, red, _RED, 0, dst=luma)
-        cv2.scaleAdd(green, _GREEN, luma, dst=luma)
-        return [luma, np.subtract(blue, luma, out=blue), np.subtract(red, luma, out=red)]
+            self._scale(image, luma)
+            yield luma
+            return
+        other = scratch.plane("difference", 0, (rows, cols))
+        channel = np.empty((rows, cols), image.dtype)
+        for number, share in enumerate((_BLUE, _GREEN, _RED)):
+            cv2.extractChannel(image, number, dst=channel)
+            self._scale(channel, other)
+            if number == 0:
+                np.multiply(other, np.float32(share), out=luma)
+            else:
+                cv2.scaleAdd(other, share, luma, dst=luma)
+        yield luma
+        for number in (0, 2):
+            cv2.extractChannel(image, number, dst=channel)
+            self._scale(channel, other)
+            yield np.subtract(other, luma, out=other)
 
     def image(self, planes: list[Float]) -> Image:
         """Inverse of `planes`, rounded and clipped to the type's range; the planes are used up."""
@@ -74,11 +90,10 @@ class Tone:
         cv2.scaleAdd(luma, 1.0 / _GREEN, green, dst=green)
         return cv2.merge([self._rounded(plane) for plane in (blue, green, red)])
 
-    def _scaled(self, channel: Image) -> Float:
-        plane = channel.astype(np.float32)
+    def _scale(self, channel: Image, out: Float) -> None:
+        np.copyto(out, channel)
         if self.bits != 8:
-            plane *= np.float32(1.0 / self.unit)
-        return plane
+            out *= np.float32(1.0 / self.unit)
 
     def _rounded(self, plane: Float) -> Image:
         if self.bits != 8:

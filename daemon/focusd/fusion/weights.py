@@ -23,7 +23,8 @@ _EVIDENCE = 1.5
 _EVIDENCE_SPAN = 0.3
 # Energies above this are all the same: keeps the 30th power inside float32.
 _CAP = 100.0
-# Squared energies are divided by this before the power, so that weights span 1e-34 to 5e30.
+# Squared energies are divided by this before the power, so that weights span 1e-34 to 1e32 and their
+# sums stay inside float32 for ten thousand frames.
 _SQUARE_UNIT = 90.0
 _HALF_POWER = 15
 # 2x2 block mean, then sigma 0.5: the cheap form of the triangular 5x5 window at half resolution.
@@ -38,7 +39,7 @@ def focus_energies(bands: Sequence[Float], sigma: float, grid: Grid, scratch: Sc
     bands : sequence of ndarray
         The luma bands, finest first, 8-bit levels.
     sigma : float
-        Noise of the frames, standard deviation in 8-bit levels, above 0.
+        Noise of the frames, standard deviation in 8-bit levels, above 0 to 16.
     grid : Grid
         Sizes of the levels.
     scratch : Scratch
@@ -57,7 +58,8 @@ def focus_energies(bands: Sequence[Float], sigma: float, grid: Grid, scratch: Sc
         shape = grid.shape(max(level, 1))
         narrow = scratch.plane("narrow", level, shape)
         wide = scratch.plane("wide", level, shape)
-        magnitude = np.abs(band, out=scratch.plane("magnitude", level, band.shape))
+        # The weight's place is free until the energies are done.
+        magnitude = np.abs(band, out=scratch.plane("weight", level, band.shape))
         if level == 0:
             half = scratch.plane("half", 0, shape)
             cv2.resize(magnitude, shape[::-1], dst=half, interpolation=cv2.INTER_AREA)
@@ -116,7 +118,7 @@ def band_weight(energy: Float, level: int, sigma: float, shape: tuple[int, int],
     Returns
     -------
     ndarray
-        float32, `shape`, 1e-34 to 5e30, never 0.
+        float32, `shape`, 1e-34 to 1e32, never 0.
     """
     weight = scratch.plane("weight", level, shape)
     if energy.shape != shape:

@@ -23,6 +23,8 @@ from focusd.errors import LinkError
 _QUEUED_EVENTS = 200
 _KEEPALIVE_S = 30
 _HANG_UPS = 2
+# A 3.1.1 broker may also misread a v5 CONNECT and wait for bytes that never come.
+_ANSWER_S = 3.0
 # Room for the topic and the v5 properties beside an image.
 PACKET_OVERHEAD_BYTES = 1024
 
@@ -96,10 +98,11 @@ class Link:
         self._post = post
         self._client_id = client_id
         self._version = MQTTProtocolVersion.MQTTv5
-        self._client = self._new_client()
         self._connected = False
         self._closing = False
         self._hang_ups = 0
+        self._patience = threading.Timer(_ANSWER_S, lambda: None)
+        self._client = self._new_client()
         # What is published while the broker is away: retained topics keep their last value, events queue.
         self._latest: dict[str, tuple[bytes, int, dict[str, Any]]] = {}
         self._queued: deque[tuple[str, bytes, int]] = deque(maxlen=_QUEUED_EVENTS)
@@ -118,6 +121,7 @@ class Link:
     def close(self, farewell: tuple[str, bytes], timeout_s: float = 2.0) -> None:
         """Publish `farewell` (retained), wait until it is out, and disconnect."""
         self._closing = True
+        self._patience.cancel()
         if self._connected:
             info = self._client.publish(farewell[0], farewell[1], qos=1, retain=True)
             deadline_s = time.monotonic() + timeout_s
@@ -188,6 +192,8 @@ class Link:
                 raise LinkError(
                     f"TLS to {config.broker}: {error}; check mqtt.ca_file and cert_file"
                 ) from error
+        if self._version == MQTTProtocolVersion.MQTTv5:
+            client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
@@ -211,6 +217,7 @@ class Link:
     ) -> None:
         if client is not self._client:
             return
+        self._patience.cancel()
         if reason.is_failure:
             if self._version == MQTTProtocolVersion.MQTTv5 and str(reason) == "Unsupported protocol version":
                 self._fall_back()
@@ -245,6 +252,18 @@ class Link:
             if self._hang_ups >= _HANG_UPS:
                 self._fall_back()
         self._post(Disconnected(str(reason)))
+
+    def _on_socket_open(self, client: paho.Client, _data: Any, _socket: Any) -> None:
+        """Give the broker a few seconds to answer our CONNECT."""
+
+        def check() -> None:
+            if client is self._client and not self._connected:
+                self._fall_back()
+
+        self._patience.cancel()
+        self._patience = threading.Timer(_ANSWER_S, check)
+        self._patience.daemon = True
+        self._patience.start()
 
     def _on_connect_fail(self, client: paho.Client, _data: Any) -> None:
         if client is self._client:

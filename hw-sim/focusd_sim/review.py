@@ -1,0 +1,96 @@
+"""Hold a run's files against the simulated scene's truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from focusd.config import load_config
+from focusd.images import encode_jpeg, read_image
+from focusd.outputs.prints import depth_picture
+from focusd_sim.config import SimConfig
+from focusd_sim.scene import scene_named
+from focusd_sim.score import psnr, ssim
+from focusd_sim.sensor import Sensor
+
+_PANEL_PX = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """How good a run was.
+
+    Parameters
+    ----------
+    psnr_db, ssim : float
+        Of the fused picture, luma, against the scene as this lens and sensor would show it all in focus.
+    frame_psnr_db : float
+        Of the middle frame, for comparison.
+    depth_error_um : float
+        Median of the absolute error where depth is known.
+    depth_known_percent : float
+        Of the pixels that show something within reach.
+    step_um : float
+        Distance between stops.
+    capture_s, wall_s : float
+        Rig time of the capture; real time of the whole job.
+    picture : Path
+        Middle frame, fused picture and depth side by side.
+    """
+
+    psnr_db: float
+    ssim: float
+    frame_psnr_db: float
+    depth_error_um: float
+    depth_known_percent: float
+    step_um: float
+    capture_s: float
+    wall_s: float
+    picture: Path
+
+
+def review(config_file: Path, scene_name: str, data: Path, folder: Path) -> Review:
+    """Judge the run in `folder`, whose frames are in ``data/inbox``."""
+    sim = SimConfig.from_table(load_config(config_file).sim)
+    scene = scene_named(scene_name, seed=sim.seed)
+    # Vignetting is the lens's, not the fusion's, to answer for.
+    lens_only = Sensor(vignetting=sim.sensor.vignetting)
+    truth = lens_only.expose(scene.all_in_focus, frame=0, seed=sim.seed)
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    fused = read_image(folder / "final.tif")
+    stops = record["stops"]
+    frame = read_image(data / "inbox" / stops[len(stops) // 2]["shots"][0]["frame"])
+    depth_um = np.asarray(tifffile.imread(folder / "depth.tif"), np.float32)
+    true_depth_um = scene.height_um + sim.centre_um
+    within = np.isfinite(true_depth_um)
+    known = within & np.isfinite(depth_um)
+    picture = folder / "before-after.jpg"
+    picture.write_bytes(encode_jpeg(_side_by_side(frame, fused, depth_um), quality=90))
+    return Review(
+        psnr_db=psnr(fused, truth),
+        ssim=ssim(fused, truth),
+        frame_psnr_db=psnr(frame, truth),
+        depth_error_um=float(np.median(np.abs(depth_um[known] - true_depth_um[known]))),
+        depth_known_percent=100 * float(known.sum() / within.sum()),
+        step_um=record["plan"]["step_um"],
+        capture_s=record["times"]["capture_s"],
+        wall_s=record["times"]["wall_s"],
+        picture=picture,
+    )
+
+
+def _side_by_side(
+    frame: NDArray[Any], fused: NDArray[Any], depth_um: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    panels = []
+    for panel in (frame, fused, depth_picture(depth_um)):
+        height = round(panel.shape[0] * _PANEL_PX / panel.shape[1])
+        panels.append(cv2.resize(panel, (_PANEL_PX, height), interpolation=cv2.INTER_AREA))
+    return np.asarray(np.hstack(panels), np.uint8)
