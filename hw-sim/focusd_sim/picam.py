@@ -1,6 +1,6 @@
 """A stand-in at picamera2's surface: the same calls, the same traps, the simulated scene.
 
-Behaviour as in picamera2 0.3.38 (Picamera2 manual; its ``picamera2.py``, ``request.py``, ``job.py``): frames
+Behaviour as in picamera2 0.3.36 (Picamera2 manual; its ``picamera2.py``, ``request.py``, ``job.py``): frames
 run all the time; at most one finished request waits, and it may have begun before the call; ``flush`` takes
 the first frame whose exposure began after that time; a job whose caller gave up stays queued and swallows
 the next frame until `cancel_all_and_flush`; requests not released starve the camera.
@@ -51,7 +51,7 @@ class SimPicamera2:
         self.camera_config: dict[str, Any] = {}
         self.started = False
         self.is_open = True
-        self.session = 0
+        self.run = 0
         self.dropped_frames = 0
         self._config = config
         self._clock = clock
@@ -166,15 +166,15 @@ class SimPicamera2:
             return
         self.started = True
         self._free = self.camera_config["buffer_count"]
-        session = self.session
-        self._clock.call_at(self._clock.now_s(), lambda: self._begin_frame(session))
+        run = self.run
+        self._clock.call_at(self._clock.now_s(), lambda: self._begin_frame(run))
 
     def stop(self) -> None:
         """Stop frames; requests still held can be looked at, but their buffers do not come back."""
         if not self.started:
             return
         self.started = False
-        self.session += 1
+        self.run += 1
         self._finished = []
 
     def close(self) -> None:
@@ -260,9 +260,9 @@ class SimPicamera2:
             job.cancelled = True
             job.done.set()
 
-    def recycle(self, session: int) -> None:
+    def recycle(self, run: int) -> None:
         """Take a buffer back, unless the camera has been stopped since."""
-        if self.started and session == self.session:
+        if self.started and run == self.run:
             self._free += 1
 
     def record(self, request: Request) -> ExposureTruth:
@@ -321,24 +321,24 @@ class SimPicamera2:
         while len(self._finished) > self._keep:
             self._finished.pop(0).release()
 
-    def _begin_frame(self, session: int) -> None:
+    def _begin_frame(self, run: int) -> None:
         """Open the shutter for the next frame; it goes into a buffer if one is free."""
-        if session != self.session:
+        if run != self.run:
             return
         now_s = self._clock.now_s()
         shot = self._control.shot(self._frame)
         self._frame += 1
         if self._free:
             self._free -= 1
-            request = Request(self, session, now_s, shot, self.camera_config)
+            request = Request(self, run, now_s, shot, self.camera_config)
             ready_s = request.closed_s + (self._config.readout_us + self._config.latency_us) * 1e-6
-            self._clock.call_at(ready_s, lambda: self._end_frame(request, session))
+            self._clock.call_at(ready_s, lambda: self._end_frame(request, run))
         else:
             self.dropped_frames += 1
-        self._clock.call_at(now_s + shot.duration_us * 1e-6, lambda: self._begin_frame(session))
+        self._clock.call_at(now_s + shot.duration_us * 1e-6, lambda: self._begin_frame(run))
 
-    def _end_frame(self, request: Request, session: int) -> None:
-        if session != self.session:
+    def _end_frame(self, request: Request, run: int) -> None:
+        if run != self.run:
             return
         if self._hung or self._faults.take("lose_frame"):
             request.release()

@@ -29,8 +29,8 @@ class Source(Protocol):
         """Whether the lens has a focus drive."""
         ...
 
-    def recycle(self, session: int) -> None:
-        """Take a buffer back, unless the camera has been stopped since `session`."""
+    def recycle(self, run: int) -> None:
+        """Take a buffer back, unless the camera has been stopped since `run`."""
         ...
 
     def record(self, request: Request) -> ExposureTruth:
@@ -87,15 +87,13 @@ class Job:
 class Request:
     """A finished frame in one of the camera's buffers; drawn when it is looked at."""
 
-    def __init__(
-        self, camera: Source, session: int, opened_s: float, shot: Shot, config: dict[str, Any]
-    ) -> None:
+    def __init__(self, camera: Source, run: int, opened_s: float, shot: Shot, config: dict[str, Any]) -> None:
         self.config = config
         self.shot = shot
         self.opened_s = opened_s
         self.closed_s = opened_s + shot.exposure_us * 1e-6
         self._camera = camera
-        self._session = session
+        self._run = run
         self._references = 1
         self._truth: ExposureTruth | None = None
 
@@ -123,7 +121,7 @@ class Request:
         if self._references < 0:
             raise RuntimeError("CompletedRequest: lock now has negative ref_count")
         if self._references == 0:
-            self._camera.recycle(self._session)
+            self._camera.recycle(self._run)
 
     def get_metadata(self) -> dict[str, Any]:
         """Return what the frame was taken with; SensorTimestamp is the exposure's end, ns of rig time."""

@@ -251,7 +251,8 @@ class Track:
         """Least and greatest axial position, and lateral displacements, over `span_s` from `state`."""
         if not (state.step or state.bump) or span_s <= 0:
             here = self._axial_um(state)
-            return here, here, [(state.step + state.bump).imag]
+            there = here - state.lag_um * math.expm1(-span_s / self._wave.lag_tau_s)
+            return min(here, there), max(here, there), [(state.step + state.bump).imag]
         period_s = 1 / self._wave.frequency_hz
         watch_s = min(span_s, _PERIODS * period_s)
         count = max(2, math.ceil(watch_s / period_s * _SAMPLES_PER_PERIOD) + 1)
