@@ -73,6 +73,10 @@ class Prints:
     spoiled: tuple[int, ...]
 
 
+NO_PRINTS: dict[str, Any] = dict.fromkeys(("url", "sha256", "bytes", "width", "height", "depth"))
+"""``job.result`` of a stack whose frames stay in the camera."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Negative:
     stop_index: int

@@ -319,6 +319,7 @@ class Desk:
     def _follow(self, job: Job) -> None:
         before = self._job
         self._job = job
+        self.publish_metrics()
         self._board.show_job(job)
         if before is None or before.run_id != job.run_id or before.status != job.status:
             kind = {"running": "job_started"}.get(job.status.value, f"job_{job.status.value}")
@@ -329,7 +330,6 @@ class Desk:
                 self._board.say("warning", f"job {job.run_id} {job.status.value}: {job.error}")
         if before is not None and len(job.missing) > len(before.missing) and before.run_id == job.run_id:
             self._board.event("frame_missing", id=job.run_id, job_id=job.job_id, stop=job.missing[-1])
-        self.publish_metrics()
 
     def _drop_waiting(self, status: JobStatus, error: str, code: str) -> None:
         while self._waiting:

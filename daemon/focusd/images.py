@@ -134,7 +134,8 @@ def to_8_bits(image: Image, white: int | None = None) -> Image:
     if image.dtype == np.uint8:
         return image
     scaled = image.astype(np.float32) * np.float32(255.0 / (white or 65535))
-    return np.minimum(np.rint(scaled), 255).astype(np.uint8)
+    rounded: Image = np.minimum(np.rint(scaled), 255).astype(np.uint8)
+    return rounded
 
 
 def encode_jpeg(

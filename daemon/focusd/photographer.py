@@ -15,7 +15,7 @@ import numpy as np
 from focusd import __version__
 from focusd.clock import Clock
 from focusd.config import Config
-from focusd.darkroom import Darkroom, Prints
+from focusd.darkroom import NO_PRINTS, Darkroom, Prints
 from focusd.errors import FocusdError, NotHomed, RailError, Stopped
 from focusd.job import Captured, Ended, Finished, Job, JobEvent, JobStatus, Paused, Resumed, Started, advance
 from focusd.journal import Journal, Runs, write_json
@@ -283,11 +283,12 @@ class Photographer:
         self._advance(session, Ended(status, str(error), error.code, result))
 
     def _result(self, session: _Session) -> dict[str, Any]:
+        """Return ``job.result``; all null where no frame ever came to this machine, as is some cameras' way."""
         prints = session.prints
-        if prints is None or prints.result is None:
+        if prints is None or (prints.result is None and (prints.spoiled or session.job.missing)):
             raise FocusdError("no frame of the stack could be fused; see the events for each frame's reason")
         missing = sorted({*session.job.missing, *prints.spoiled})
-        return {**prints.result, "missing": missing}
+        return {**(prints.result or NO_PRINTS), "missing": missing}
 
     def _record(self, session: _Session) -> dict[str, Any]:
         job = session.job

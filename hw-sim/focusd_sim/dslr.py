@@ -113,7 +113,8 @@ class Dslr:
         self._last_used_s = clock.now_s()
         self._card_free_s = float("-inf")
         self._buffered = 0
-        self._files = 0
+        # A card's numbering goes on from what is there; a camera never writes over a picture.
+        self._files = max((int(p.stem[4:]) for p in inbox.glob("DSC_[0-9]*.JPG")), default=0)
         for line in (lines.release, lines.focus):
             if line is not None:
                 factory.watch(line, self.edge)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from focusd import app
 from focusd.clock import Clock
@@ -97,8 +97,7 @@ def build(
     """
     seen = rig_clock or clock
     rail = config.rail
-    # The resistor on the board that switches the motor off while no program holds the line.
-    factory = SimFactory(clock, {rail.enable_pin: "up" if rail.enable_active == "low" else "down"})
+    factory = SimFactory(clock, _board_pulls(config))
     faults = Faults(clock, sim.seed)
     home = rail.home
     lines = Lines(rail.step_pin, rail.direction_pin, rail.enable_pin, None if home is None else home.pin)
@@ -129,3 +128,16 @@ def build(
 
     real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop), camera, witness)
     return SimulatedRig(real_rig, bench, scene, truth, faults, factory, clock, sim.centre_um)
+
+
+def _board_pulls(config: Config) -> dict[int, Literal["up", "down"]]:
+    """Return the board's resistors: motor off and shutter let go while no program holds the lines."""
+    rail, camera = config.rail, config.camera
+    pulls: dict[int, Literal["up", "down"]] = {
+        rail.enable_pin: "up" if rail.enable_active == "low" else "down"
+    }
+    if isinstance(camera, DslrConfig):
+        for line in (camera.release_pin, camera.focus_pin):
+            if line is not None:
+                pulls[line] = "down" if camera.active == "high" else "up"
+    return pulls

@@ -50,9 +50,11 @@ TABLE: dict[str, Any] = {
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Put one table over another; a camera of another kind replaces the default's whole."""
     result = copy.deepcopy(base)
     for key, value in over.items():
-        result[key] = merged(result.get(key, {}), value) if isinstance(value, dict) else value
+        whole = not isinstance(value, dict) or value.get("kind", "dslr") != "dslr"
+        result[key] = value if whole else merged(result.get(key, {}), value)
     return result
 
 
@@ -68,6 +70,7 @@ class Studio:
     photographer: Photographer
     runs: Runs
     posted: list[Report | Picture | FrameSpoiled] = field(default_factory=list)
+    alive: bool = True
 
     def carry_out(self, order: Order) -> None:
         self.photographer._carry_out(order)
@@ -76,7 +79,8 @@ class Studio:
         """Run one job and return how it ended."""
         plan = ZPlan(**z_plan)
         spec = rail_spec(self.config.rail)
-        expected = plan.resolve(spec.home_reference_um or 0.0)
+        here = self.state.position_um if self.posted else spec.home_reference_um or 0.0
+        expected = plan.resolve(here)
         run_id = self.runs.new_id(self.clock.wall())
         self.carry_out(RunJob(Job(run_id, plan, expected, settings or JobSettings())))
         return self.jobs[-1]
@@ -135,4 +139,5 @@ def studio(tmp_path: Path, slope: Scene) -> Iterator[Callable[..., Studio]]:
     for studio, worker in made:
         studio.darkroom.close()
         assert worker.join(10)
-        studio.sim.rig.close()
+        if studio.alive:
+            studio.sim.rig.close()

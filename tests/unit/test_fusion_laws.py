@@ -226,6 +226,7 @@ def test_result_does_not_change_the_state(method):
         shown.confidence[...] = 0
         asked.preview(40)[...] = 0
         asked.sharpness()[...] = 0
+        assert asked.sharpness().any()
         asked.result().origin[...] = 9
     np.testing.assert_array_equal(quiet.result().image, asked.result().image)
     np.testing.assert_array_equal(quiet.result().depth_um, asked.result().depth_um)
@@ -301,6 +302,9 @@ def test_equal_responses_go_to_the_lower_position_in_any_order():
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]):
         origin = fuse([picture] * 4, positions=order, sigma=2.0).result().origin
         assert (origin == 0).all(), order
+    # A late frame too, against a higher one; a flat frame stands below both.
+    late = fuse([np.full_like(picture, 99), picture, picture], positions=[0, 3, 1], sigma=2.0).result().origin
+    assert np.mean(late == 1) > 0.99
 
 
 @pytest.mark.parametrize("method", METHODS)

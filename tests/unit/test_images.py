@@ -191,3 +191,11 @@ def _png_grey_alpha(image):
         + chunk(b"IDAT", zlib.compress(raw))
         + chunk(b"IEND", b"")
     )
+
+
+def test_a_tiff_cut_behind_its_header_is_an_error():
+    # This writer puts the header first, so that only the pixels are missing.
+    data = _tiff(picture(dtype=np.uint16)[..., ::-1], photometric="rgb")
+    assert decode_image(data, "a").shape == (37, 53, 3)
+    with pytest.raises(FrameLost, match=f"cut short at {len(data) - 400} of {len(data)}"):
+        decode_image(data[:-400], "a")

@@ -80,8 +80,8 @@ class Dslr:
         """Press half, (mirror,) press whole, wait for the shutter to close; see `Camera.expose`."""
         clock, config, timing = self._clock, self._config, self._timing
         if self._inbox is not None:
-            # Whatever lies there belongs to an earlier exposure: late or doubled, it must not pass for this.
-            self._inbox.forget_present()
+            # Whatever came since the last frame is late or doubled: it must not pass for this exposure's.
+            self._inbox.discard_late()
         self._wait(max(0.0, self._free_at_s - clock.now_s()))
         if self._focus is not None and config.half_press_s:
             self._focus.on()

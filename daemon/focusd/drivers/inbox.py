@@ -47,14 +47,26 @@ class Inbox:
         self.folder = folder
         self._clock = clock
         self._stop = stop
-        self._taken: set[str] = set()
+        # By name: size and time of a file that is dealt with, or None for "whatever becomes of it".
+        self._taken: dict[str, tuple[int, int] | None] = {}
         self._growing: dict[str, _Seen] = {}
 
     def forget_present(self) -> int:
-        """Treat every file now in the folder as old. Returns how many there are."""
-        self._taken = {path.name for path in self._images()}
+        """Treat every file now in the folder as old, unless it is written anew; return their number."""
+        self._taken = {}
+        for path in self._images():
+            status = _status(path)
+            if status is not None:
+                self._taken[path.name] = status
         self._growing = {}
         return len(self._taken)
+
+    def discard_late(self) -> None:
+        """Never take what is there now and was not taken: it belongs to an exposure that was given up."""
+        for path in self._images():
+            if self._is_new(path.name, _status(path)):
+                self._taken[path.name] = None
+                self._growing.pop(path.name, None)
 
     def is_ready(self) -> bool:
         """Whether `take` would return at once."""
@@ -84,8 +96,8 @@ class Inbox:
         while True:
             complete = self._complete()
             if complete is not None:
-                del self._growing[complete.name]
-                self._taken.add(complete.name)
+                seen = self._growing.pop(complete.name)
+                self._taken[complete.name] = (seen.size, seen.mtime_ns)
                 return complete.name, self._read(complete)
             if self._clock.now_s() >= deadline_s:
                 raise FrameLost(
@@ -104,19 +116,22 @@ class Inbox:
         now_s = self._clock.now_s()
         ready: list[tuple[int, str, Path]] = []
         for path in self._images():
-            if path.name in self._taken:
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # renamed or removed since it was listed
-                self._growing.pop(path.name, None)
+            status = _status(path)
+            if status is None or not self._is_new(path.name, status):
                 continue
             before = self._growing.get(path.name)
-            if before is None or (before.size, before.mtime_ns) != (status.st_size, status.st_mtime_ns):
-                self._growing[path.name] = _Seen(status.st_size, status.st_mtime_ns, now_s)
-            elif status.st_size > 0 and now_s - before.since_s >= _STABLE_S:
-                ready.append((status.st_mtime_ns, path.name, path))
+            if before is None or (before.size, before.mtime_ns) != status:
+                self._growing[path.name] = _Seen(*status, now_s)
+            elif before.size > 0 and now_s - before.since_s >= _STABLE_S:
+                ready.append((before.mtime_ns, path.name, path))
         return min(ready)[2] if ready else None
+
+    def _is_new(self, name: str, status: tuple[int, int] | None) -> bool:
+        """Whether a file was not dealt with: an unknown name, or one that was written anew since."""
+        if name not in self._taken:
+            return True
+        known = self._taken[name]
+        return known is not None and known != status
 
     def _read(self, path: Path) -> bytes:
         try:
@@ -129,3 +144,12 @@ class Inbox:
                 f"frame {path.name} is larger than {MAX_FRAME_BYTES} bytes: not taken for a photograph"
             )
         return data
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    """Return size and time of a file, or None when it was renamed or removed since it was listed."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
