@@ -177,7 +177,7 @@ def _report(found: Review, folder: Path, total_s: float) -> None:
     )
     print(
         f"Depth: median error {found.depth_error_um:.1f} um ({found.depth_error_um / found.step_um:.2f} "
-        f"step) where it is confident, {found.depth_known_percent:.0f} % of the specimen."
+        f"step) where it is known, {found.depth_known_percent:.0f} % of the specimen."
     )
 
 

@@ -20,7 +20,7 @@ from focusd_sim.scene import scene_named
 from focusd_sim.score import psnr, ssim
 from focusd_sim.sensor import Sensor
 
-_PANEL_PX = 900
+_WIDE_PX = 1050
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Review:
     capture_s, wall_s : float
         Rig time of the capture; real time of the whole job.
     picture : Path
-        Middle frame, fused picture and depth side by side.
+        Fused picture, middle frame and depth beside each other.
     """
 
     psnr_db: float
@@ -72,7 +72,7 @@ def review(config_file: Path, scene_name: str, data: Path, folder: Path) -> Revi
     within = np.isfinite(true_depth_um)
     known = within & np.isfinite(depth_um)
     picture = folder / "before-after.jpg"
-    picture.write_bytes(encode_jpeg(_side_by_side(frame, fused, depth_um), quality=90))
+    picture.write_bytes(encode_jpeg(_side_by_side(frame, fused, depth_um), quality=85))
     return Review(
         psnr_db=psnr(fused, truth),
         ssim=ssim(fused, truth),
@@ -89,8 +89,13 @@ def review(config_file: Path, scene_name: str, data: Path, folder: Path) -> Revi
 def _side_by_side(
     frame: NDArray[Any], fused: NDArray[Any], depth_um: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    panels = []
-    for panel in (frame, fused, depth_picture(depth_um)):
-        height = round(panel.shape[0] * _PANEL_PX / panel.shape[1])
-        panels.append(cv2.resize(panel, (_PANEL_PX, height), interpolation=cv2.INTER_AREA))
-    return np.asarray(np.hstack(panels), np.uint8)
+    """Lay out the fused picture large, one frame and the depth map small beside it."""
+    rows, columns = fused.shape[:2]
+    height = 2 * round(_WIDE_PX * rows / columns / 2)
+    small = (_WIDE_PX // 2, height // 2)
+    column = [_resized(panel, small) for panel in (frame, depth_picture(depth_um))]
+    return np.asarray(np.hstack([_resized(fused, (_WIDE_PX, height)), np.vstack(column)]), np.uint8)
+
+
+def _resized(panel: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    return np.asarray(cv2.resize(panel, size, interpolation=cv2.INTER_AREA))

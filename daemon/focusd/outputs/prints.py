@@ -15,6 +15,7 @@ from focusd.outputs.flat import write_jpeg
 from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
 
 JPEG_QUALITY = 95
+_SPECK_PX = 9
 
 
 def write_prints(folder: Path, result: FusionResult) -> dict[str, Any]:
@@ -71,12 +72,14 @@ def depth_picture(depth_um: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     Returns
     -------
     ndarray
-        uint8, (rows, columns, 3) BGR. The colours span the 1st to the 99th percentile.
+        uint8, (rows, columns, 3) BGR. The colours span the 1st to the 99th percentile; single specks, which
+        noise makes on empty ground, are not shown, and a 5x5 median smooths the rest.
     """
-    known = np.isfinite(depth_um)
+    known = cv2.medianBlur(np.isfinite(depth_um).astype(np.uint8), _SPECK_PX).astype(bool)
+    known &= np.isfinite(depth_um)
     low, high = np.percentile(depth_um[known], (1, 99)) if known.any() else (0.0, 1.0)
     span = max(float(high - low), 1e-6)
     levels = np.clip((np.nan_to_num(depth_um) - low) / span * 255, 0, 255).astype(np.uint8)
-    coloured = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_CIVIDIS), np.uint8)
+    coloured = np.asarray(cv2.applyColorMap(cv2.medianBlur(levels, 5), cv2.COLORMAP_VIRIDIS), np.uint8)
     coloured[~known] = 96
     return coloured
