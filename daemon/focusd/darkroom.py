@@ -129,6 +129,7 @@ class Darkroom:
         self._fusion = Fusion()
         self._spoiled: list[int] = []
         self._previewed_s = 0.0
+        self._closed = threading.Event()
         self._beat: Callable[[], None] = lambda: None
 
     # The job thread's side.
@@ -172,8 +173,7 @@ class Darkroom:
             try:
                 answer = order.reply.get(timeout=_WAIT_S)
             except queue.Empty:
-                if self._stop.is_set() and not patient:
-                    raise Stopped("the emergency stop was pressed while the picture was finished") from None
+                self._check(patient, "while the picture was finished")
                 continue
             if isinstance(answer, FocusdError):
                 raise answer
@@ -189,13 +189,25 @@ class Darkroom:
             try:
                 return self._tray.put(item, timeout=_WAIT_S)
             except queue.Full:
-                if self._stop.is_set() and not patient:
-                    raise Stopped("the emergency stop was pressed while the fusion was behind") from None
+                self._check(patient, "while the fusion was behind")
+
+    def _check(self, patient: bool, when: str) -> None:
+        """Whoever waits for the fuse thread must not wait for ever."""
+        if self._closed.is_set():
+            raise FocusdError(f"the fuse thread ended {when}; the daemon is about to end as well")
+        if self._stop.is_set() and not patient:
+            raise Stopped(f"the emergency stop was pressed {when}")
 
     # The fuse thread's side.
 
     def work(self, worker: Worker) -> None:
         """Take from the tray until `close`; the body of the fuse thread."""
+        try:
+            self._work(worker)
+        finally:
+            self._closed.set()
+
+    def _work(self, worker: Worker) -> None:
         while True:
             worker.beat()
             try:

@@ -283,7 +283,7 @@ class Photographer:
         self._advance(session, Ended(status, str(error), error.code, result))
 
     def _result(self, session: _Session) -> dict[str, Any]:
-        """Return ``job.result``; all null where no frame ever came to this machine, as is some cameras' way."""
+        """Return ``job.result``; all null where frames stay in the camera."""
         prints = session.prints
         if prints is None or (prints.result is None and (prints.spoiled or session.job.missing)):
             raise FocusdError("no frame of the stack could be fused; see the events for each frame's reason")
@@ -308,6 +308,7 @@ class Photographer:
                 "opencv": cv2.__version__,
             },
             "stops": [record.as_json() for record in session.records],
+            "fused": session.prints.fused if session.prints else 0,
             "result": job.result,
             "truth": self._rig.witness() if self._rig.witness else None,
         }

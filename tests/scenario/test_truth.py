@@ -57,7 +57,7 @@ def test_record_and_truth_agree_stop_by_stop(studio: Make) -> None:
     job = rig.run_job(**STACK)
     record = json.loads((rig.folder(job) / "run.json").read_text())
     exposures = record["truth"]["exposures"]
-    assert len(record["stops"]) == len(exposures) == 20
+    assert len(record["stops"]) == len(exposures) == record["fused"] == 20
     for stop, exposure in zip(record["stops"], exposures, strict=True):
         (shot,) = stop["shots"]
         assert shot["frame"] == exposure["frame_file"]
@@ -142,6 +142,17 @@ def test_depth_is_in_rail_micrometres(studio: Make) -> None:
     error_um = depth_um - (rig.sim.scene.height_um + 5000)
     assert abs(np.nanmedian(error_um)) < 2.0
     assert np.nanmedian(np.abs(error_um)) < 0.25 * 20
+
+
+def test_depth_is_right_around_every_stop(studio: Make) -> None:
+    """Two frames that changed places would show here, and nowhere else."""
+    rig = studio()
+    job = rig.run_job(**STACK)
+    depth_um = tifffile.imread(rig.folder(job) / "depth.tif")
+    true_um = rig.sim.scene.height_um + 5000
+    for position_um in job.plan.positions_um[1:-1]:
+        around = np.abs(true_um - position_um) < 5
+        assert np.nanmedian(np.abs(depth_um[around] - true_um[around])) < 0.4 * 20, position_um
 
 
 def test_motor_is_off_before_and_after(studio: Make) -> None:

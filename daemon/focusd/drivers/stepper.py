@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from gpiozero import Button, DigitalOutputDevice
+from gpiozero import DigitalOutputDevice, InputDevice
 from gpiozero.pins import Factory
 
 from focusd.clock import Clock
@@ -92,18 +92,19 @@ class EndStop:
     """
 
     def __init__(self, config: HomeConfig, factory: Factory) -> None:
+        # gpiozero derives the active level from a pull and wants it stated without one; the level itself is
+        # compared here, since a switch may be wired against its pull. Not a Button: that starts threads.
         pull = {"up": True, "down": False, "none": None}[config.pull]
-        # gpiozero derives the active level from a pull and wants it stated without one.
         self._active_high = config.active == "high"
-        self._button = Button(
+        self._input = InputDevice(
             config.pin, pull_up=pull, active_state=None if pull is not None else True, pin_factory=factory
         )
 
     @property
     def is_pressed(self) -> bool:
         """Whether the switch is at its active level."""
-        return bool(self._button.pin.state) == self._active_high
+        return bool(self._input.pin.state) == self._active_high
 
     def close(self) -> None:
         """Give the pin back."""
-        self._button.close()
+        self._input.close()
