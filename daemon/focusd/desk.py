@@ -56,7 +56,7 @@ from focusd.schema import did_you_mean
 
 _KNOWN_JOBS = 256
 Extra = Callable[[dict[str, Any]], dict[str, Any]]
-_COMMAND = re.compile(r"^[a-z_/-]{1,64}$")
+_COMMAND = re.compile(r"^[A-Za-z0-9_/-]{1,64}$")
 
 
 class Desk:
@@ -108,14 +108,14 @@ class Desk:
         self._rig = RigState()
         self._job: Job | None = None
         self._waiting: deque[Job] = deque()
-        self._busy = False
+        self._outstanding = 0
         self._fused = 0
         self._known: OrderedDict[str, str] = OrderedDict()
 
     @property
     def is_busy(self) -> bool:
         """Whether an order is being carried out or jobs wait."""
-        return self._busy or bool(self._waiting)
+        return self._outstanding > 0 or bool(self._waiting)
 
     def announce(self) -> None:
         """Publish everything that is retained."""
@@ -134,12 +134,13 @@ class Desk:
         command = self._board.topics.command(message.topic)
         if command is None:
             return
-        if not _COMMAND.match(command):
+        if not _COMMAND.fullmatch(command):
             self._board.say("warning", "a request on a topic that is no command's was ignored")
             return
         ticket = Ticket(command, transaction_of(message.payload), message.reply_topic, message.correlation)
         try:
-            if message.retained:
+            # A retained stop that comes live is obeyed; one that is replayed to a new connection is not.
+            if message.retained and not (command == "stop" and message.is_live):
                 raise RequestError(
                     "a retained request is never carried out: it would be again at every start; publish "
                     "without -r, and clear it with an empty retained message",
@@ -166,7 +167,7 @@ class Desk:
             case Answered():
                 self._board.answer(report)
             case OrderDone():
-                self._busy = False
+                self._outstanding -= 1
                 self._next_job()
             case Picture():
                 self._board.show_picture(report)
@@ -182,6 +183,8 @@ class Desk:
 
     def _handle(self, command: str, ticket: Ticket, message: Message) -> dict[str, Any] | None:
         """Carry out a request at once and return the answer, or give an order and return None."""
+        if message.expiry_s is not None and time.monotonic() - message.received_s > message.expiry_s:
+            raise RequestError(f"the message expired after {message.expiry_s} s", code="expired")
         if command in self._extras:
             fields = read_payload(message.payload)
             if isinstance(fields, str):
@@ -199,7 +202,7 @@ class Desk:
                 raise RequestError(f"'{command}' takes a JSON object, e.g. {{}}, not a bare word")
             fields = {"preset": fields}
         request = parse(model, self._drafter.with_preset(fields) if issubclass(model, JobStart) else fields)
-        self._check_fresh(request, message)
+        self._check_fresh(request)
         match request:
             case JobPlan():
                 return self._drafter.draft(request, self._rig).facts
@@ -216,18 +219,17 @@ class Desk:
         self._order(ticket, request)
         return None
 
-    def _check_fresh(self, request: Request, message: Message) -> None:
-        if request.expires_at is not None:
-            if not self._clock_is_synced():
-                raise RequestError(
-                    "the rig's clock is not synchronised, so it cannot tell whether the request has expired; "
-                    "wait for it, or leave expires_at out",
-                    code="clock_unsynced",
-                )
-            if request.expired(self._clock.wall()):
-                raise RequestError(f"the request expired at {request.expires_at}", code="expired")
-        if message.expiry_s is not None and time.monotonic() - message.received_s > message.expiry_s:
-            raise RequestError(f"the message expired after {message.expiry_s} s", code="expired")
+    def _check_fresh(self, request: Request) -> None:
+        if request.expires_at is None:
+            return
+        if not self._clock_is_synced():
+            raise RequestError(
+                "the rig's clock is not synchronised, so it cannot tell whether the request has expired; "
+                "wait for it, or leave expires_at out",
+                code="clock_unsynced",
+            )
+        if request.expired(self._clock.wall()):
+            raise RequestError(f"the request expired at {request.expires_at}", code="expired")
 
     # Orders.
 
@@ -255,15 +257,14 @@ class Desk:
         self._board.show_rig(self._rig, self._drafter.effective_settings())
 
     def _give(self, order: Order) -> None:
-        self._busy = True
+        self._outstanding += 1
         self._submit(order)
 
     def _stop(self, ticket: Ticket) -> None:
         """Emergency: first the signal, everything else after it."""
         self._signals.stop.set()
         self._drop_waiting(JobStatus.CANCELLED, "the emergency stop was pressed", "stopped")
-        self._submit(AllStop(ticket))
-        self._busy = True
+        self._give(AllStop(ticket))
         self._board.event("stopped")
 
     # Jobs.
@@ -271,7 +272,7 @@ class Desk:
     def _start(self, request: JobStart, fields: dict[str, Any]) -> dict[str, Any]:
         if request.job_id is not None and request.job_id in self._known:
             return {"id": self._known[request.job_id], "job_id": request.job_id, "duplicate": True}
-        if len(self._waiting) >= max(1, self._config.mqtt.queue_limit) and self.is_busy:
+        if self.is_busy and len(self._waiting) >= self._config.mqtt.queue_limit:
             raise RequestError(f"{len(self._waiting)} jobs are waiting already; try again later", code="busy")
         draft = self._drafter.draft(request, self._rig)
         run_id = self._runs.new_id(self._clock.wall())
@@ -282,18 +283,19 @@ class Desk:
                 self._known.popitem(last=False)
         self._waiting.append(job)
         self._board.event("job_queued", id=job.run_id, job_id=job.job_id)
-        ahead = len(self._waiting) - 1 + self._busy
-        if not self._busy:
-            self._board.show_job(job)
-            self._next_job()
+        ahead = len(self._waiting) - 1 + self._outstanding
+        self._next_job()
         return {"id": job.run_id, "job_id": job.job_id, "ahead": ahead, **draft.facts}
 
     def _next_job(self) -> None:
-        if self._busy or not self._waiting:
+        if self._outstanding or not self._waiting:
             return
         self._signals.cancel.clear()
         self._signals.pause.clear()
-        self._give(RunJob(self._waiting.popleft()))
+        self._job = self._waiting.popleft()
+        self._fused = 0
+        self._board.show_job(self._job)
+        self._give(RunJob(self._job))
 
     def _refer(self, command: str, request: JobRef) -> dict[str, Any]:
         """Cancel, pause or resume."""
@@ -309,7 +311,7 @@ class Desk:
             case "job/cancel":
                 self._signals.cancel.set()
             case "job/pause":
-                if running.status not in (JobStatus.RUNNING, JobStatus.PAUSED):
+                if running.status is JobStatus.FINISHING:
                     raise RequestError(f"the job is {running.status.value}", code="bad_state")
                 self._signals.pause.set()
             case _:

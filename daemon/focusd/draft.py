@@ -143,7 +143,8 @@ class Drafter:
     def _with_step(self, request: JobStart, effective: dict[str, Any]) -> ZPlan:
         """Return the request's plan, or the settings' range, with a step found for it.
 
-        A step is the request's own, or comes from the request's optics, the settings, or the rig's optics.
+        A step is the request's own, or comes from optics that the request names or whose overlap it names,
+        from the settings, or from the rig's optics.
         """
         if request.z_plan is not None:
             z_plan = request.z_plan.as_plan()
@@ -157,15 +158,13 @@ class Drafter:
         if z_plan.step is not None or not z_plan.needs_step:
             return z_plan
         overlap = effective["overlap"] if request.overlap is None else request.overlap
-        if request.optics is not None:
-            step_um = request.optics.as_optics().step_um(overlap)
-        elif effective["step_um"] is not None:
-            step_um = effective["step_um"]
-        elif self._config.optics is not None:
-            step_um = self._config.optics.as_optics().step_um(overlap)
-        else:
-            return z_plan  # its resolve says what is missing
-        return replace(z_plan, step=step_um)
+        asks_optics = request.optics is not None or request.overlap is not None
+        optics = request.optics or self._config.optics
+        if effective["step_um"] is not None and not (asks_optics and optics is not None):
+            return replace(z_plan, step=effective["step_um"])
+        if optics is not None:
+            return replace(z_plan, step=optics.as_optics().step_um(overlap))
+        return z_plan  # its resolve says what is missing
 
     def _start_um(self, rig: RigState) -> float:
         rail = self._config.rail

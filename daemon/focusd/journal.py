@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from focusd.errors import JournalError
+from focusd.atomic import write_bytes
+from focusd.errors import FocusdError, JournalError
 
 RUN_ID = re.compile(r"^\d{8}-\d{6}-\d{4}$")
 _SYNC_LINES = 16
@@ -68,7 +68,7 @@ class Journal:
     Parameters
     ----------
     path : Path
-        Appended to, or made.
+        Made, or appended to, after a last line that a power cut tore has been dropped.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,6 +76,8 @@ class Journal:
         self._unsynced = 0
         self._lock = threading.Lock()
         try:
+            if path.exists():
+                _drop_torn_line(path)
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise JournalError(f"{path}: {error.strerror}") from error
@@ -117,9 +119,12 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
     Raises
     ------
     JournalError
-        A line before the last is damaged.
+        The file cannot be read, or a line before the last is damaged.
     """
-    lines = path.read_bytes().split(b"\n")
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise JournalError(f"{path}: {error.strerror}") from error
     last = len(lines) - 1
     for number, line in enumerate(lines):
         if not line:
@@ -132,8 +137,16 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             raise JournalError(f"{path}: line {number + 1} is damaged: {error}") from error
 
 
+def _drop_torn_line(path: Path) -> None:
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all: to a temporary name, synced, renamed.
+    """Write a JSON file whole or not at all.
 
     Raises
     ------
@@ -141,13 +154,6 @@ def write_json(path: Path, value: Any) -> None:
         The disk would not take it.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}; is the disk full?") from error
+        write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+    except FocusdError as error:
+        raise JournalError(str(error), **error.values) from error

@@ -16,7 +16,7 @@ from focusd import __version__
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.darkroom import NO_PRINTS, Darkroom, Prints
-from focusd.errors import FocusdError, NotHomed, RailError, Stopped
+from focusd.errors import FocusdError, JournalError, NotHomed, RailError, Stopped
 from focusd.job import Captured, Ended, Finished, Job, JobEvent, JobStatus, Paused, Resumed, Started, advance
 from focusd.journal import Journal, Runs, write_json
 from focusd.orders import (
@@ -125,7 +125,10 @@ class Photographer:
         ticket = None if isinstance(order, RunJob) else order.ticket
         try:
             if self._signals.stop.is_set() and not isinstance(order, AllStop):
-                raise Stopped("the emergency stop came first; send the request again")
+                stopped = Stopped("the emergency stop came first; send the request again")
+                if isinstance(order, RunJob):
+                    self._post(JobChanged(advance(order.job, self._ended(stopped))))
+                raise stopped
             data = self._do(order)
         except FocusdError as error:
             self._rig.make_safe()
@@ -194,10 +197,14 @@ class Photographer:
         self._post(self._state)
 
     def _run_job(self, job: Job) -> None:
-        folder = self._runs.open(job.run_id)
-        session = _Session(job, Journal(folder / "journal.jsonl"), [])
+        try:
+            folder = self._runs.open(job.run_id)
+            session = _Session(job, Journal(folder / "journal.jsonl"), [])
+            session.journal.append("accepted", self._clock.wall(), sync=True, request=job.request)
+        except JournalError as error:
+            self._post(JobChanged(advance(job, self._ended(error))))
+            raise
         began_s, began_wall_s = self._clock.now_s(), time.monotonic()
-        session.journal.append("accepted", self._clock.wall(), sync=True, request=job.request)
         try:
             try:
                 self._photograph(session)
@@ -262,25 +269,29 @@ class Photographer:
 
     def _advance(self, session: _Session, event: JobEvent) -> None:
         session.job = advance(session.job, event)
+        self._post(JobChanged(session.job))
         over = session.job.status.is_over
         session.journal.append(type(event).__name__.lower(), self._clock.wall(), sync=over, **asdict(event))
-        self._post(JobChanged(session.job))
 
     def _end(self, session: _Session, error: FocusdError) -> None:
         """Keep what there is of the picture, and end the job by its error."""
-        wanted = isinstance(error, Cancelled | Stopped)
-        status: Literal[JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED]
-        if self._signals.quit.is_set():
-            status = JobStatus.INTERRUPTED
-        else:
-            status = JobStatus.CANCELLED if wanted else JobStatus.FAILED
         if session.records and session.prints is None:
             try:
                 session.prints = self._darkroom.develop(self._runs.folder / session.job.run_id, patient=True)
             except FocusdError as second:
                 error.add_note(f"and the picture so far could not be written: {second}")
         result = self._result(session) if session.prints and session.prints.result else None
-        self._advance(session, Ended(status, str(error), error.code, result))
+        try:
+            self._advance(session, self._ended(error, result))
+        except JournalError as second:  # main was told before the journal would not take it
+            error.add_note(str(second))
+
+    def _ended(self, error: FocusdError, result: dict[str, Any] | None = None) -> Ended:
+        """Return how a job ends by an error."""
+        status: Literal[JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED] = JobStatus.FAILED
+        if isinstance(error, Cancelled | Stopped):
+            status = JobStatus.INTERRUPTED if self._signals.quit.is_set() else JobStatus.CANCELLED
+        return Ended(status, str(error), error.code, result)
 
     def _result(self, session: _Session) -> dict[str, Any]:
         """Return ``job.result``; all null where frames stay in the camera."""

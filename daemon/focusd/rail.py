@@ -191,15 +191,10 @@ class Rail:
         limit = self.spec.steps_at(homing.max_travel_um)
         away = self.spec.steps_at(homing.back_off_um)
         self._leave(endstop, -toward * away)
-        for speed_um_s, distance in ((homing.fast_um_s, limit), (homing.slow_um_s, 2 * away)):
-            self._seek(endstop, toward * distance, speed_um_s)
-            if speed_um_s == homing.fast_um_s:
-                self._leave(endstop, -toward * away)
-        # Play is now taken up on the end stop's side; the count is kept in the approach side's frame.
-        play = 0
-        if SIGN[self.spec.approach] != toward:
-            play = self.spec.steps_at(self.spec.backlash_um)
-        self._steps = self.spec.steps_at(homing.position_um) + toward * play
+        self._seek(endstop, toward * limit, homing.fast_um_s)
+        self._leave(endstop, -toward * away)
+        self._seek(endstop, toward * 6 * away, homing.slow_um_s)
+        self._steps = self.spec.home_steps(homing)
         self._trusted = True
         if homing.go_to_um is not None:
             self.move_to(homing.go_to_um)
@@ -213,8 +208,9 @@ class Rail:
         self._motor.release()
 
     def distrust(self) -> None:
-        """Motor off, position in doubt."""
+        """Motor off, position in doubt, and with it where the play lies."""
         self._trusted = False
+        self._run_in = 0
         self._motor.release()
 
     def close(self) -> None:

@@ -88,7 +88,18 @@ class RailSpec:
             return None
         if self.homing.go_to_um is not None:
             return self.homing.go_to_um
-        return self.homing.position_um
+        return float(self.home_steps(self.homing) * self.um_per_step)
+
+    def home_steps(self, homing: Homing) -> int:
+        """Return the step count at the end stop.
+
+        There the play is taken up on the end stop's side; the count is kept in the frame of a carriage whose
+        play is taken up on the approach side, so the play lies between the two where the sides differ.
+        """
+        at_switch = self.steps_at(homing.position_um)
+        if self.approach == homing.direction:
+            return at_switch
+        return at_switch + SIGN[homing.direction] * self.steps_at(self.backlash_um)
 
     def reach(
         self,

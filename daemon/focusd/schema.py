@@ -14,6 +14,10 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+_MOST_FAULTS = 20
+_LONGEST = 120
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the nearest of `known`, or an empty string."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
@@ -31,19 +35,31 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
         The model, to look up the names it knows.
     """
     lines = []
-    for fault in error.errors(include_url=False):
-        where = ".".join(str(part) for part in fault["loc"])
+    faults = error.errors(include_url=False)
+    for fault in faults[:_MOST_FAULTS]:
+        where = ".".join(_short(str(part)) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
             name = str(fault["loc"][-1])
             known = sorted(_names_at(model, fault["loc"][:-1]))
             hint = did_you_mean(name, known) or f"; known here: {', '.join(known)}"
-            lines.append(f"{where}: unknown key '{name}'{hint}")
+            lines.append(f"{where}: unknown key '{_short(name)}'{hint}")
             continue
         value = fault.get("input")
-        shown = "" if isinstance(value, dict | list) or fault["type"] == "missing" else f", got {value!r}"
+        shown = (
+            ""
+            if isinstance(value, dict | list) or fault["type"] == "missing"
+            else f", got {_short(repr(value))}"
+        )
         message = fault["msg"].removeprefix("Value error, ")
-        lines.append(f"{where}: {message}{shown}" if where else message)
+        lines.append(_short(f"{where}: {message}{shown}" if where else message, 4 * _LONGEST))
+    if len(faults) > _MOST_FAULTS:
+        lines.append(f"and {len(faults) - _MOST_FAULTS} more faults")
     return lines
+
+
+def _short(text: str, longest: int = _LONGEST) -> str:
+    """Cut what a stranger sent to a length that can be shown."""
+    return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
 def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:

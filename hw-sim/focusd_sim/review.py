@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from focusd.config import load_config
 from focusd.images import encode_jpeg, read_image
 from focusd.outputs.prints import depth_picture
+from focusd_sim.catalogue import scene_named
 from focusd_sim.config import SimConfig
-from focusd_sim.scene import scene_named
 from focusd_sim.score import psnr, ssim
 from focusd_sim.sensor import Sensor
 

@@ -13,13 +13,14 @@ from focusd.errors import RequestError
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
 from focusd_sim.bench import Bench, Lines
+from focusd_sim.catalogue import scene_named
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.dslr import Dslr, DslrLines
 from focusd_sim.faults import Faults
 from focusd_sim.picam import SimPicamera2
 from focusd_sim.pins import SimFactory
-from focusd_sim.scene import Scene, scene_named
+from focusd_sim.scene import Scene
 from focusd_sim.sensor import Sensor
 from focusd_sim.truth import Truth
 from focusd_sim.view import View

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,37 +122,6 @@ class Scene:
             blurred = cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
             picture = np.asarray(blurred, np.uint8)
         return picture
-
-
-def scene_named(name: str, *, seed: int = 1, shape: tuple[int, int] | None = None) -> Scene:
-    """Make one of the built-in scenes.
-
-    Parameters
-    ----------
-    name : str
-        ``wasp`` (the demo, 1024 x 1536, heights of +-1270 um), ``slope`` (a textured plane, 120 x 160,
-        +-190 um) or ``spheres`` (spheres and bristles over a ground, 200 x 300, +-190 um).
-    seed : int
-        Of everything random in it; the same seed gives the same scene.
-    shape : tuple of int, optional
-        (rows, cols) in place of the default, at least 32 x 32. The wasp fills the frame at any size.
-
-    Raises
-    ------
-    ConfigError
-        When there is no scene of that name, or the shape is too small.
-    """
-    # Here, because these build on this module.
-    from focusd_sim import bench_scenes, wasp
-
-    makers = {"wasp": wasp.wasp, "slope": bench_scenes.slope, "spheres": bench_scenes.spheres}
-    if name not in makers:
-        close = difflib.get_close_matches(name, makers, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"no scene named {name!r}: {hint}There are {', '.join(makers)}")
-    if shape is not None and min(shape) < 32:
-        raise ConfigError(f"scene {name!r} of {shape[0]} x {shape[1]} px: ask for at least 32 x 32")
-    return makers[name](seed, shape)
 
 
 def scene_from_files(

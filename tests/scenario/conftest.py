@@ -21,10 +21,11 @@ from focusd.photographer import Photographer
 from focusd.plan import ZPlan
 from focusd.runner import Runner, Signals
 from focusd.worker import Worker
+from focusd_sim.catalogue import scene_named
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.rig import SimulatedRig, build
-from focusd_sim.scene import Scene, scene_named
+from focusd_sim.scene import Scene
 
 TABLE: dict[str, Any] = {
     "rig": {"name": "test"},

@@ -14,7 +14,8 @@ from focusd.images import read_image
 from focusd.job import Job, JobSettings, JobStatus
 from focusd.journal import read_journal
 from focusd.orders import AllStop, Home, Ticket
-from focusd_sim.scene import Scene, scene_named
+from focusd_sim.catalogue import scene_named
+from focusd_sim.scene import Scene
 from focusd_sim.score import oracle, psnr
 
 Make = Callable[..., Any]

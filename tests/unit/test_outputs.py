@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from focusd.atomic import replacing, write_bytes
 from focusd.errors import FocusdError
 from focusd.images import read_image
-from focusd.outputs.atomic import replacing, write_bytes
 from focusd.outputs.flat import write_jpeg, write_png
 from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from focusd.errors import ConfigError
+from focusd_sim.catalogue import scene_named
 from focusd_sim.lens import Lens
-from focusd_sim.scene import Scene, scene_from_files, scene_named, smear_kernel
+from focusd_sim.scene import Scene, scene_from_files, smear_kernel
 from focusd_sim.score import oracle, psnr
 from focusd_sim.sheet import Sheet, extend, slabs
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from focusd_sim.anatomy import FLOOR_UM, head
+from focusd_sim.catalogue import scene_named
 from focusd_sim.hairs import Hairs
-from focusd_sim.scene import scene_named
 from focusd_sim.score import oracle, psnr
 from focusd_sim.sheet import Sheet
 from focusd_sim.solids import View, ellipsoid, hexagons, turn

@@ -109,7 +109,10 @@ class Inbox:
                 raise Stopped("the emergency stop was pressed while waiting for a frame")
 
     def _images(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.suffix.lower() in _SUFFIXES]
+        try:
+            return [path for path in self.folder.iterdir() if path.suffix.lower() in _SUFFIXES]
+        except OSError as error:
+            raise CameraError(f"inbox {self.folder}: {error.strerror}; is its disk still there?") from error
 
     def _complete(self) -> Path | None:
         """Look once: the oldest new file that has stopped growing."""

@@ -25,6 +25,8 @@ _KEEPALIVE_S = 30
 _HANG_UPS = 2
 # A 3.1.1 broker may also misread a v5 CONNECT and wait for bytes that never come.
 _ANSWER_S = 3.0
+# Retained messages are replayed at once after subscribing.
+_REPLAY_S = 5.0
 # Room for the topic and the v5 properties beside an image.
 PACKET_OVERHEAD_BYTES = 1024
 
@@ -40,6 +42,12 @@ class Message:
     correlation: bytes | None = None
     expiry_s: int | None = None
     received_s: float = 0.0
+    since_connect_s: float = 0.0
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it was published now, rather than replayed to a new connection."""
+        return not self.retained or self.since_connect_s > _REPLAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,7 @@ class Link:
         self._client_id = client_id
         self._version = MQTTProtocolVersion.MQTTv5
         self._connected = False
+        self._connected_s = 0.0
         self._closing = False
         self._hang_ups = 0
         self._patience = threading.Timer(_ANSWER_S, lambda: None)
@@ -230,6 +239,7 @@ class Link:
         else:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
         self._connected = True
+        self._connected_s = time.monotonic()
         largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
         self._post(Connected(int(self._version), largest))
 
@@ -272,7 +282,7 @@ class Link:
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if client is not self._client:
             return
-        properties = message.properties
+        properties, now_s = message.properties, time.monotonic()
         self._post(
             Message(
                 message.topic,
@@ -281,7 +291,8 @@ class Link:
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
                 getattr(properties, "MessageExpiryInterval", None),
-                time.monotonic(),
+                now_s,
+                now_s - self._connected_s,
             )
         )
 

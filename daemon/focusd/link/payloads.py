@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -17,7 +18,9 @@ from focusd.schema import Strict, complaints
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_DEPTH = 16
-PRESET_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+PRESET_NAME = r"^[A-Za-z_-][A-Za-z0-9_-]{0,63}$"
+
+_JSON_WORDS = ("true", "false", "null", "NaN", "Infinity", "-Infinity")
 
 Micrometres = Annotated[float, Field(ge=-1e7, le=1e7)]
 Distance = Annotated[float, Field(ge=0, le=1e7)]
@@ -82,7 +85,7 @@ class JobStart(Request):
     time_plan: dict[str, Any] | None = Field(None, description="not built yet: answers unsupported")
     metadata: dict[str, Any] = Field({}, description="kept with the run, not looked at")
     job_id: ShortText | None = Field(None, description="the client's own name; a second start is not run")
-    preset: Annotated[str, Field(pattern=PRESET_NAME.pattern)] | None = None
+    preset: Annotated[str, Field(pattern=PRESET_NAME)] | None = None
     optics: OpticsConfig | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
     settle_s: Seconds | None = None
@@ -144,7 +147,7 @@ class Settings(Request):
     step_um: Annotated[float, Field(gt=0, le=1e7)] | None = None
     settle_s: Seconds | None = None
     overlap: Annotated[float, Field(ge=0, lt=1)] | None = None
-    preset: Annotated[str, Field(pattern=PRESET_NAME.pattern)] | None = None
+    preset: Annotated[str, Field(pattern=PRESET_NAME)] | None = None
 
 
 REQUESTS: dict[str, type[Request]] = {
@@ -185,12 +188,12 @@ def read_payload(payload: bytes) -> dict[str, Any] | str:
         raise RequestError(f"the payload is not UTF-8: {error}") from error
     if not text:
         return {}
-    if PRESET_NAME.match(text) and text not in ("true", "false", "null") and not text[0].isdigit():
+    if _is_bare_word(text):
         return text
     if _nesting(text) > MAX_DEPTH:
         raise RequestError(f"the payload nests deeper than {MAX_DEPTH} levels", code="too_deep")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_finite, parse_float=_finite)
     except ValueError as error:
         raise RequestError(f"the payload is not JSON: {error}") from error
     if not isinstance(value, dict | str):
@@ -219,8 +222,11 @@ def preset_faults(presets: dict[str, dict[str, Any]]) -> list[str]:
     """Say what is wrong with the presets of a configuration, one line each."""
     faults = []
     for name, fields in presets.items():
-        if not PRESET_NAME.match(name):
-            faults.append(f"presets.{name}: a name is 1 to 64 letters, digits, _ and -")
+        if not _is_bare_word(name):
+            faults.append(
+                f"presets.{name}: a name is 1 to 64 letters, digits, _ and -, begins with no digit, and is "
+                "not true, false or null"
+            )
         try:
             parse(JobStart, fields)
         except RequestError as error:
@@ -265,5 +271,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number that can be used")
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:32]} is not a number that can be used")
+    return value
+
+
+def _is_bare_word(text: str) -> bool:
+    """Whether a payload is the name of a preset rather than JSON."""
+    return text not in _JSON_WORDS and re.fullmatch(PRESET_NAME, text) is not None

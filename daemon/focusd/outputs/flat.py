@@ -8,9 +8,9 @@ from typing import Any
 import cv2
 import numpy.typing as npt
 
+from focusd.atomic import write_bytes
 from focusd.errors import FocusdError
 from focusd.images import encode_jpeg
-from focusd.outputs.atomic import write_bytes
 
 
 def write_jpeg(

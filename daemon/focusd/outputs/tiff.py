@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from focusd.atomic import replacing
 from focusd.errors import FocusdError
-from focusd.outputs.atomic import replacing
 
 DEPTH_DESCRIPTION = "depth along the optical axis; unit: um; float32; NaN where unknown"
 

@@ -1,0 +1,248 @@
+"""What a request leaves out: presets, settings, optics, and where the rail will be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from focusd.app import rail_spec
+from focusd.config import parse_config
+from focusd.draft import Draft, Drafter
+from focusd.errors import FocusdError, NotHomed, OutOfTravel, PlanError, RequestError
+from focusd.estimate import Estimator, Pace
+from focusd.link.payloads import JobStart, Settings, parse
+from focusd.orders import RigState
+
+OPTICS = {"magnification": 3.7, "na": 0.11, "pixel_um": 4.9}
+HALF_DEPTH_UM = 28.7469
+AT_4000 = RigState(position_um=4000.0, position_valid=True, marks_um={"near": 4100.0, "far": 4300.0})
+LOST = RigState()
+
+
+def drafter(stack: dict[str, Any] | None = None, rail: dict[str, Any] | None = None, **more: Any) -> Drafter:
+    table = {
+        "rail": {
+            "step_pin": 17,
+            "direction_pin": 27,
+            "enable_pin": 22,
+            "high_um": 25_000,
+            "home": {"pin": 23, "go_to_um": 5000},
+            **(rail or {}),
+        },
+        "camera": {"kind": "dslr", "release_pin": 24, "frame_size": {"width": 100, "height": 10}},
+        "stack": stack or {},
+        **more,
+    }
+    config = parse_config(table, "rig.toml")
+    return Drafter(config, Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5, 1000))
+
+
+def draft(desk: Drafter, fields: dict[str, Any], rig: RigState = AT_4000) -> Draft:
+    return desk.draft(parse(JobStart, desk.with_preset(fields)), rig)
+
+
+def spaced(stops: Draft) -> tuple[float, float, float | None]:
+    return stops.plan.low_um, stops.plan.high_um, stops.plan.requested_step_um
+
+
+def test_a_whole_request_needs_nothing() -> None:
+    stops = draft(drafter(), {"z_plan": {"range": 100, "step": 30}, "settle_s": 3, "hold": "off"})
+    assert stops.plan.positions_um == (3950.0, 3975.0, 4000.0, 4025.0, 4050.0)
+    assert (stops.settings.settle_s, stops.settings.hold) == (3.0, "off")
+    assert stops.facts["time_s"] > 5 * 3.5
+    assert {k: stops.facts[k] for k in stops.facts if k != "time_s"} == {
+        "stops": 5,
+        "requested_step_um": 30.0,
+        "step_um": 25.0,
+        "first_um": 3950.0,
+        "last_um": 4050.0,
+        "memory_bytes": 120_000,
+        "disk_bytes": 14_000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("stack", "more", "settings", "fields", "step_um"),
+    [
+        # The request's own step wins over everything.
+        ({"step_um": 7}, {"optics": OPTICS}, {"step_um": 9}, {"z_plan": {"range": 100, "step": 11}}, 11),
+        # Then its own optics,
+        ({"step_um": 7}, {}, {"step_um": 9}, {"z_plan": {"range": 100}, "optics": OPTICS}, HALF_DEPTH_UM),
+        # then what was set,
+        ({"step_um": 7}, {"optics": OPTICS}, {"step_um": 9}, {"z_plan": {"range": 100}}, 9),
+        # then the configuration's step,
+        ({"step_um": 7}, {"optics": OPTICS}, {}, {"z_plan": {"range": 100}}, 7),
+        # then the rig's optics,
+        ({}, {"optics": OPTICS}, {}, {"z_plan": {"range": 100}}, HALF_DEPTH_UM),
+        # with the overlap of the request, the settings, or the configuration.
+        (
+            {},
+            {"optics": OPTICS},
+            {"overlap": 0.9},
+            {"z_plan": {"range": 99}, "overlap": 0.75},
+            HALF_DEPTH_UM / 2,
+        ),
+        (
+            {"overlap": 0.9},
+            {"optics": OPTICS},
+            {"overlap": 0.75},
+            {"z_plan": {"range": 99}},
+            HALF_DEPTH_UM / 2,
+        ),
+        ({"overlap": 0.75}, {"optics": OPTICS}, {}, {"z_plan": {"range": 99}}, HALF_DEPTH_UM / 2),
+        # Whoever names an overlap wants it heeded, whatever step the rig takes by default.
+        (
+            {"step_um": 7},
+            {"optics": OPTICS},
+            {},
+            {"z_plan": {"range": 99}, "overlap": 0.75},
+            HALF_DEPTH_UM / 2,
+        ),
+    ],
+)
+def test_where_the_step_comes_from(
+    stack: dict[str, Any],
+    more: dict[str, Any],
+    settings: dict[str, Any],
+    fields: dict[str, Any],
+    step_um: float,
+) -> None:
+    desk = drafter(stack, **more)
+    desk.set(parse(Settings, settings))
+    stops = draft(desk, fields)
+    assert stops.plan.requested_step_um == pytest.approx(step_um, abs=1e-3)
+    assert stops.z_plan.step == stops.plan.requested_step_um, "the plan is resolved again when the job starts"
+
+
+def test_without_step_and_optics_both_are_named() -> None:
+    with pytest.raises(PlanError, match="no step and the rig has no optics"):
+        draft(drafter(), {"z_plan": {"range": 100}})
+
+
+def test_listed_positions_take_no_step_from_anywhere() -> None:
+    stops = draft(drafter({"step_um": 7}, optics=OPTICS), {"z_plan": {"relative": [0, 5]}})
+    assert stops.plan.positions_um == (4000.0, 4005.0)
+
+
+def test_marks_are_the_rig_s() -> None:
+    assert spaced(draft(drafter(), {"z_plan": {"marks": True, "step": 20}})) == (4100.0, 4300.0, 20.0)
+    with pytest.raises(PlanError, match="near and far"):
+        draft(drafter(), {"z_plan": {"marks": True, "step": 20}}, RigState(position_valid=True))
+
+
+def test_nothing_at_all_runs_the_default() -> None:
+    assert spaced(draft(drafter({"range_um": 200, "step_um": 20}), {})) == (3900.0, 4100.0, 20.0)
+    with pytest.raises(PlanError, match="no z_plan, and there is no default"):
+        draft(drafter(), {})
+
+
+PRESETS = {
+    "moth": {"z_plan": {"range": 300, "step": 30}, "settle_s": 2.5, "shots_per_step": 2},
+    "wing": {"z_plan": {"range": 60, "step": 6}},
+}
+
+
+@pytest.mark.parametrize(
+    ("stack", "settings", "fields", "range_um", "settle_s"),
+    [
+        ({"default_preset": "moth"}, {}, {}, 300, 2.5),
+        ({"default_preset": "moth"}, {}, {"transaction": "a", "job_id": "b", "metadata": {"c": 1}}, 300, 2.5),
+        ({"default_preset": "moth"}, {"preset": "wing"}, {}, 60, 1.0),
+        ({"default_preset": "moth"}, {}, {"preset": "wing"}, 60, 1.0),
+        ({}, {}, {"preset": "moth", "settle_s": 9}, 300, 9.0),
+        ({}, {}, {"preset": "moth", "z_plan": {"range": 90, "step": 9}}, 90, 2.5),
+        # A request that says something about the stack is no empty one: no default preset under it.
+        ({"default_preset": "moth"}, {}, {"z_plan": {"range": 90, "step": 9}}, 90, 1.0),
+        ({"default_preset": "moth", "range_um": 50, "step_um": 5}, {}, {"settle_s": 4}, 50, 4.0),
+        ({"settle_s": 6}, {}, {"preset": "wing"}, 60, 6.0),
+        ({"settle_s": 6}, {"settle_s": 8}, {"preset": "wing"}, 60, 8.0),
+        ({"settle_s": 6}, {"settle_s": 0}, {"preset": "wing"}, 60, 0.0),
+    ],
+)
+def test_presets_lie_under_the_request(
+    stack: dict[str, Any], settings: dict[str, Any], fields: dict[str, Any], range_um: float, settle_s: float
+) -> None:
+    desk = drafter(stack, presets=PRESETS)
+    desk.set(parse(Settings, settings))
+    stops = draft(desk, fields)
+    assert stops.plan.high_um - stops.plan.low_um == range_um
+    assert stops.settings.settle_s == settle_s
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("mth", "did you mean 'moth'"), ("zzzz", "there are: moth, wing"), (5, "'5'"), ([], "there are")],
+)
+def test_an_unknown_preset_is_refused_with_what_there_is(name: Any, hint: str) -> None:
+    with pytest.raises(RequestError, match=hint) as raised:
+        drafter(presets=PRESETS).with_preset({"preset": name})
+    assert raised.value.code == "unknown_preset"
+
+
+def test_no_fields_are_changed_that_were_handed_in() -> None:
+    fields = {"preset": "moth"}
+    drafter(presets=PRESETS).with_preset(fields)
+    assert fields == {"preset": "moth"}
+
+
+# Settings.
+
+
+def test_settings_go_over_the_configuration_and_null_gives_it_back() -> None:
+    desk = drafter({"step_um": 7, "settle_s": 2}, presets=PRESETS)
+    configured = {"range_um": None, "step_um": 7.0, "settle_s": 2.0, "overlap": 0.5, "preset": None}
+    assert desk.effective_settings() == configured
+    desk.set(parse(Settings, {"step_um": 5, "preset": "moth", "transaction": "t"}))
+    desk.set(parse(Settings, {"overlap": 0.0}))
+    assert desk.effective_settings() == {**configured, "step_um": 5.0, "preset": "moth", "overlap": 0.0}
+    desk.set(parse(Settings, {"step_um": None, "preset": None, "overlap": None}))
+    assert desk.effective_settings() == configured
+
+
+def test_a_setting_with_an_unknown_preset_changes_nothing() -> None:
+    desk = drafter({"step_um": 7}, presets=PRESETS)
+    with pytest.raises(RequestError, match="no preset 'gnat'"):
+        desk.set(parse(Settings, {"step_um": 5, "preset": "gnat"}))
+    assert desk.effective_settings()["step_um"] == 7.0
+
+
+# Where the rail is, or will be.
+
+
+@pytest.mark.parametrize(
+    ("rail", "rig", "centre_um"),
+    [
+        ({}, AT_4000, 4000.0),
+        ({"at_start": "home"}, AT_4000, 4000.0),
+        ({"at_start": "home"}, LOST, 5000.0),
+        ({"at_start": "zero", "low_um": -500}, LOST, 0.0),
+        # A position that is not valid means nothing.
+        ({"at_start": "home"}, RigState(position_um=777.0), 5000.0),
+    ],
+)
+def test_a_relative_plan_is_centred_where_the_job_will_begin(
+    rail: dict[str, Any], rig: RigState, centre_um: float
+) -> None:
+    stops = draft(drafter(rail=rail), {"z_plan": {"range": 100, "step": 50}}, rig)
+    assert stops.plan.positions_um == (centre_um - 50, centre_um, centre_um + 50)
+
+
+def test_on_a_lost_rail_a_job_is_refused() -> None:
+    with pytest.raises(NotHomed, match="at_start"):
+        draft(drafter(), {"z_plan": {"absolute": [5000]}}, LOST)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "code"),
+    [
+        ({"z_plan": {"absolute": [25_001]}}, OutOfTravel, "out_of_travel"),
+        ({"z_plan": {"absolute": [10]}, "prerun_um": 20}, OutOfTravel, "out_of_travel"),
+        ({"z_plan": {"range": 20_000, "step": 1}}, PlanError, "bad_plan"),
+        ({"time_plan": {"interval": 1, "loops": 2}}, RequestError, "unsupported"),
+    ],
+)
+def test_what_cannot_be_run(fields: dict[str, Any], error: type[FocusdError], code: str) -> None:
+    with pytest.raises(error) as raised:
+        draft(drafter({"range_um": 100, "step_um": 10}), fields)
+    assert raised.value.code == code
