@@ -140,8 +140,12 @@ class Board:
             self.say(level, f"{ticket.command} refused ({error.code}): {error}")
         payload = json.dumps({**body, "transaction": ticket.transaction}).encode()
         self._outlet.publish(self.topics.response(ticket.command), payload, qos=1)
-        if ticket.reply_topic:
+        if ticket.reply_topic and self._may_reply_on(ticket.reply_topic):
             self._outlet.publish(ticket.reply_topic, payload, qos=1, correlation=ticket.correlation)
+
+    def _may_reply_on(self, topic: str) -> bool:
+        """Whether a stranger's response topic can be published on: no wildcard, no request of ours."""
+        return not set("+#\0") & set(topic) and self.topics.command(topic) is None
 
     def _publish(self, name: str, value: dict[str, Any], *, qos: int = 0, retain: bool = False) -> None:
         payload = json.dumps(value).encode()

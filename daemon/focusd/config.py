@@ -134,6 +134,21 @@ class RailConfig(Strict):
             raise ValueError(f"home.go_to_um {go_to_um:g} is outside {self.low_um:g} to {self.high_um:g} um")
         return self
 
+    @model_validator(mode="after")
+    def _check_homing(self) -> Self:
+        """Make sure that the place to go to after homing can be reached from the switch."""
+        home = self.home
+        if home is None or home.go_to_um is None:
+            return self
+        away = 1 if home.direction == "down" else -1
+        run_up_um = self.backlash_um + self.prerun_um
+        if away * (home.go_to_um - home.position_um) < 2 * run_up_um:
+            raise ValueError(
+                f"home.go_to_um {home.go_to_um:g} is too near the switch at {home.position_um:g} um: keep "
+                f"{2 * run_up_um:g} um away (twice backlash_um + prerun_um), on the side it backs off to"
+            )
+        return self
+
 
 class FrameSizeConfig(Strict):
     """Size of a frame, for foreseeing a job's memory and disk."""
@@ -161,6 +176,12 @@ class DslrConfig(Strict):
     wake_s: Seconds = Field(0.0, description="half-press this long before the first shot, to wake the camera")
     frame_timeout_s: Seconds = Field(30.0, description="longest wait for a frame's file")
     frame_size: FrameSizeConfig | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.wake_s and self.focus_pin is None:
+            raise ValueError("wake_s needs a focus_pin: waking is a half press")
+        return self
 
 
 class Picamera2Config(Strict):

@@ -65,15 +65,15 @@ class Estimator:
         The rail.
     pace : Pace
         The rig's times.
-    shot_s : callable
-        Time of one exposure with given settings, s.
+    stop_s : callable
+        Time that the exposures of one stop take with given settings, s.
     frame_pixels : int or None
         Pixels in a frame.
     """
 
     spec: RailSpec
     pace: Pace
-    shot_s: Callable[[JobSettings], float]
+    stop_s: Callable[[JobSettings], float]
     frame_pixels: int | None = None
 
     def of(self, plan: StackPlan, settings: JobSettings, from_um: float) -> Estimate:
@@ -86,9 +86,10 @@ class Estimator:
         """
         reach = self.spec.reach(settings.approach, settings.backlash_um, settings.prerun_um)
         ramp = self.spec.ramp()
-        route = self.spec.rehearse(plan.positions_um, reach, self.spec.steps_at(from_um))
+        positions_um = (*plan.positions_um, *settings.return_positions_um(plan))
+        route = self.spec.rehearse(positions_um, reach, self.spec.steps_at(from_um))
         moving_s = sum(ramp.duration_s(abs(leg)) for legs in route for leg in legs)
-        at_a_stop_s = self.pace.settle_of(settings) + settings.shots_per_step * self.shot_s(settings)
+        at_a_stop_s = self.pace.settle_of(settings) + self.stop_s(settings)
         time_s = moving_s + self.pace.pre_delay_of(settings) + len(plan) * at_a_stop_s
         if self.frame_pixels is None:
             return Estimate(time_s, None, None)

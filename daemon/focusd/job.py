@@ -87,6 +87,18 @@ class JobSettings:
     return_to: ReturnTo = "none"
     hold: Hold | None = None
 
+    def return_positions_um(self, plan: StackPlan) -> list[float]:
+        """Return where the rail goes after the last stop of `plan`, um: one position, or none."""
+        match self.return_to:
+            case "start":
+                return [plan.positions_um[0]]
+            case "end":
+                return [plan.positions_um[-1]]
+            case "centre":
+                return [(plan.low_um + plan.high_um) / 2]
+            case _:
+                return []
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

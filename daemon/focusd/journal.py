@@ -16,6 +16,7 @@ from focusd.errors import FocusdError, JournalError
 
 RUN_ID = re.compile(r"^\d{8}-\d{6}-\d{4}$")
 _SYNC_LINES = 16
+_SYNC_S = 5.0
 
 
 class Runs:
@@ -63,7 +64,8 @@ class Runs:
 class Journal:
     """Append-only JSON lines; a line that was synced survives a power cut.
 
-    Lines are synced in batches of 16, and at once where `append` is told so: SD cards die of small writes.
+    Lines are synced in batches bounded in number and time (16 lines, 5 s), and at once where `append` is told
+    so: SD cards die of small writes.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unsynced = 0
+        self._synced_s: float | None = None
         self._lock = threading.Lock()
         try:
             if path.exists():
@@ -95,8 +98,12 @@ class Journal:
             try:
                 self._file.write(line + "\n")
                 self._unsynced += 1
-                if sync or self._unsynced >= _SYNC_LINES:
+                now_s = now.timestamp()
+                if self._synced_s is None:
+                    self._synced_s = now_s
+                if sync or self._unsynced >= _SYNC_LINES or now_s - self._synced_s >= _SYNC_S:
                     self._sync()
+                    self._synced_s = now_s
             except OSError as error:
                 raise JournalError(f"{self._path}: {error.strerror}; is the disk full?") from error
 

@@ -143,6 +143,9 @@ class RailSpec:
         """
         self.check(position_um)
         target = self.steps_at(position_um)
+        # A limit need not be a whole number of steps: the nearest step inside it is the one to take.
+        target = min(target, exact(self.high_um) // self.um_per_step)
+        target = max(target, -(-exact(self.low_um) // self.um_per_step))
         sign = SIGN[reach.side]
         ahead = (target - at_steps) * sign
         taken_up = max(0, run_in * sign)

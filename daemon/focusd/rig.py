@@ -116,8 +116,8 @@ class Camera(Protocol):
         """Give the hardware back."""
         ...
 
-    def shot_s(self, settings: JobSettings) -> float:
-        """Return the time one `expose` takes, s; for estimates."""
+    def stop_s(self, settings: JobSettings) -> float:
+        """Return the time that the exposures of one stop take, s; for estimates."""
         ...
 
 

@@ -178,7 +178,7 @@ class _Stack:
 
     def run(self, plan: StackPlan, records: list[StopRecord]) -> list[StopRecord]:
         rail, camera = self._rig.rail, self._rig.camera
-        route = [*plan.positions_um, *self._return_position(plan)]
+        route = [*plan.positions_um, *self._settings.return_positions_um(plan)]
         # The whole way is checked before the first pulse.
         if rail.trusted:
             rail.spec.rehearse(route, self._reach, rail.position_steps, rail.run_in)
@@ -198,7 +198,7 @@ class _Stack:
             self._photograph(stop, record)
         if self._settings.return_to == "none":
             self._collect_pending()
-        for position_um in self._return_position(plan):
+        for position_um in self._settings.return_positions_um(plan):
             rail.move_to(position_um, self._reach)
             self._collect_pending()
         self.complete = True
@@ -259,17 +259,6 @@ class _Stack:
                 "camera does not deliver; check it, then start again",
                 missing_in_a_row=self._missed_in_a_row,
             )
-
-    def _return_position(self, plan: StackPlan) -> list[float]:
-        match self._settings.return_to:
-            case "start":
-                return [plan.positions_um[0]]
-            case "end":
-                return [plan.positions_um[-1]]
-            case "centre":
-                return [(plan.low_um + plan.high_um) / 2]
-            case _:
-                return []
 
     def _wait_while_paused(self) -> None:
         self._check_cancel()

@@ -119,7 +119,7 @@ class Service:
         )
         size = config.camera.frame_size
         estimator = Estimator(
-            rig.rail.spec, pace, rig.camera.shot_s, None if size is None else size.width * size.height
+            rig.rail.spec, pace, rig.camera.stop_s, None if size is None else size.width * size.height
         )
         self._board = Board(config, self._link)
         self._desk = Desk(

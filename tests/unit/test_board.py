@@ -204,3 +204,11 @@ def test_a_refusal_has_a_word_and_its_values(
     said = outbox.only("log").json
     assert said["level"] == level
     assert re.fullmatch(rf"move refused \({error.code}\): .*", said["message"])
+
+
+@pytest.mark.parametrize("topic", ["a/+/b", "#", "focusd/bench1/request/stop", "focusd/bench1/set", "a\0b"])
+def test_an_unsafe_response_topic_is_not_answered_on(board: Board, outbox: Outbox, topic: str) -> None:
+    """A wildcard cannot be published on, and an answer on a request's topic would be a request."""
+    board.answer(Answered(Ticket("identify", "t", reply_topic=topic), {}))
+    assert outbox.only("response/identify").json["status"] == "ok"
+    assert len(outbox.sent) == 1

@@ -142,7 +142,7 @@ def test_a_shot_takes_as_long_as_was_foreseen(changes: dict[str, Any], settings:
     stand = Stand(**changes)
     stand.camera.begin(settings)
     stand.camera.expose()
-    assert stand.clock.now_s() == pytest.approx(stand.camera.shot_s(settings))
+    assert stand.clock.now_s() == pytest.approx(stand.camera.stop_s(settings))
 
 
 def test_without_a_focus_line_only_release_moves() -> None:

@@ -33,7 +33,7 @@ PACE = Pace(settle_s=1.0, pre_delay_s=2.0)
 PLAN = ZPlan(top=1200, bottom=1000, step=20).resolve(0.0)
 
 
-def shot_s(settings: JobSettings) -> float:
+def stop_s(settings: JobSettings) -> float:
     return 0.25 if settings.shutter_on_s is None else settings.shutter_on_s
 
 
@@ -82,23 +82,23 @@ def test_time_is_moves_waits_and_shots(settings: JobSettings, go_up: bool) -> No
     plan = ZPlan(top=1200, bottom=1000, step=20, go_up=go_up).resolve(0.0)
     settle_s = 1.0 if settings.settle_s is None else settings.settle_s
     pre_delay_s = 2.0 if settings.pre_delay_s is None else settings.pre_delay_s
-    still_s = pre_delay_s + 11 * (settle_s + settings.shots_per_step * shot_s(settings))
-    estimate = Estimator(SPEC, PACE, shot_s).of(plan, settings, 0.0)
+    still_s = pre_delay_s + 11 * (settle_s + stop_s(settings))
+    estimate = Estimator(SPEC, PACE, stop_s).of(plan, settings, 0.0)
     assert estimate.time_s == pytest.approx(moving_s(plan, settings) + still_s)
 
 
 def test_a_plan_outside_the_limits_has_no_estimate() -> None:
     with pytest.raises(OutOfTravel):
-        Estimator(SPEC, PACE, shot_s).of(StackPlan((5000.0, 10_001.0)), JobSettings(), 0.0)
+        Estimator(SPEC, PACE, stop_s).of(StackPlan((5000.0, 10_001.0)), JobSettings(), 0.0)
 
 
 def test_without_a_frame_size_nothing_is_said_about_memory() -> None:
-    estimate = Estimator(SPEC, PACE, shot_s).of(PLAN, JobSettings(), 0.0)
+    estimate = Estimator(SPEC, PACE, stop_s).of(PLAN, JobSettings(), 0.0)
     assert (estimate.memory_bytes, estimate.disk_bytes) == (None, None)
 
 
 def test_memory_does_not_grow_with_the_stack_and_disk_hardly() -> None:
-    estimator = Estimator(SPEC, PACE, shot_s, frame_pixels=1_000_000)
+    estimator = Estimator(SPEC, PACE, stop_s, frame_pixels=1_000_000)
     few = estimator.of(StackPlan((1000.0,)), JobSettings(), 0.0)
     many = estimator.of(StackPlan(tuple(1000.0 + 5 * i for i in range(500))), JobSettings(), 0.0)
     assert few.memory_bytes == many.memory_bytes == 120_000_000

@@ -124,13 +124,14 @@ class Dslr:
         if self._focus is not None:
             self._focus.close()
 
-    def shot_s(self, settings: JobSettings) -> float:
-        """Time one `expose` takes, s."""
+    def stop_s(self, settings: JobSettings) -> float:
+        """Time that the exposures of one stop take, s."""
         timing, config = self._timing_of(settings), self._config
         half_s = config.half_press_s if self._focus is not None else 0.0
         mirror_s = timing.press_s + timing.lockup_s if timing.lockup_s else 0.0
         open_s = max(timing.press_s, config.release_lag_s + config.exposure_s)
-        return half_s + mirror_s + open_s + timing.post_s
+        shot_s = half_s + mirror_s + open_s + timing.post_s
+        return settings.shots_per_step * shot_s + (settings.shots_per_step - 1) * timing.gap_s
 
     def _timing_of(self, settings: JobSettings) -> _Timing:
         def either(asked: float | None, configured: float) -> float:

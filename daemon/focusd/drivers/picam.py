@@ -147,10 +147,9 @@ class PiCamera:
         self.end()
         self._camera.close()
 
-    def shot_s(self, settings: JobSettings) -> float:
-        """Time one `expose` takes, s: on average one and a half frames pass."""
-        del settings
-        return 2.5 * self._config.exposure_s
+    def stop_s(self, settings: JobSettings) -> float:
+        """Time that the exposures of one stop take, s: on average one and a half frames pass before each."""
+        return settings.shots_per_step * 2.5 * self._config.exposure_s
 
     def _controls(self) -> dict[str, Any]:
         config = self._config
