@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from focusd.config import PreviewConfig
-from focusd.errors import FocusdError, FrameLost, FusionError, Stopped
+from focusd.errors import CameraError, FocusdError, FrameLost, FusionError, Stopped
 from focusd.fusion import Fusion
 from focusd.images import decode_image, encode_jpeg
 from focusd.outputs.prints import depth_picture, write_prints
@@ -107,6 +107,8 @@ class Darkroom:
         Largest JPEG for the wire; may be changed when the broker has said what it takes.
     stop : threading.Event
         The emergency stop; wakes whoever waits for the fusion.
+    give_up_after : int
+        Frames in a row that could not be fused, after which the next is refused.
     discard : bool
         Throw frames away instead of fusing them; for measuring what fusing costs a run.
     """
@@ -118,8 +120,11 @@ class Darkroom:
         image_limit_bytes: int,
         stop: threading.Event,
         *,
+        give_up_after: int = 3,
         discard: bool = False,
     ) -> None:
+        self._give_up_after = give_up_after
+        self._spoiled_in_a_row = 0
         self._post = post
         self._preview = preview
         self.image_limit_bytes = image_limit_bytes
@@ -137,6 +142,7 @@ class Darkroom:
     def begin(self, beat: Callable[[], None]) -> None:
         """Start a new stack; `beat` is called while a caller has to wait, as a sign of life."""
         self._beat = beat
+        self._spoiled_in_a_row = 0  # the fuse thread is idle between two stacks
         self._put(_Begin())
 
     def deliver(self, stop_index: int, position_um: float, frame: Frame) -> None:
@@ -146,7 +152,15 @@ class Darkroom:
         ------
         Stopped
             The emergency stop was pressed meanwhile.
+        CameraError
+            Too many frames in a row could not be fused.
         """
+        if self._spoiled_in_a_row >= self._give_up_after:
+            raise CameraError(
+                f"{self._spoiled_in_a_row} frames in a row cannot be used; the events say why of each: check "
+                "the camera and the way its files take, then start again",
+                spoiled_in_a_row=self._spoiled_in_a_row,
+            )
         self._put(_Negative(stop_index, position_um, frame))
 
     def develop(self, folder: Path, *, patient: bool = False) -> Prints:
@@ -235,8 +249,10 @@ class Darkroom:
             self._fusion.add(image, negative.position_um)
         except (FrameLost, FusionError) as error:
             self._spoiled.append(negative.stop_index)
+            self._spoiled_in_a_row += 1
             self._post(FrameSpoiled(negative.stop_index, frame.name, str(error)))
             return
+        self._spoiled_in_a_row = 0
         self._post(FrameFused(negative.stop_index, self._fusion.frames))
         now_s = time.monotonic()
         if self._fusion.frames == 1 or now_s - self._previewed_s >= self._preview.interval_s:

@@ -105,7 +105,12 @@ class Service:
         )
         runs = Runs(config.data.dir / "runs")
         self._darkroom = Darkroom(
-            post, config.preview, config.mqtt.image_limit_bytes, signals.stop, discard=discard_frames
+            post,
+            config.preview,
+            config.mqtt.image_limit_bytes,
+            signals.stop,
+            give_up_after=config.stack.give_up_after,
+            discard=discard_frames,
         )
         self._photographer = Photographer(
             rig,

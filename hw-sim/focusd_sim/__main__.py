@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import resource
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from focusd import __version__
 from focusd.cli import EXIT_USAGE, add_overrides, check_presets, overridden
 from focusd.clock import BeatingClock
-from focusd.config import Config, parse_config, read_toml
+from focusd.config import Config, broker_address, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError
 from focusd.runner import Signals
 from focusd.service import Service
 from focusd_sim import demo
+from focusd_sim.cable import Cable
 from focusd_sim.clock import PacedClock
 from focusd_sim.config import SimConfig
+from focusd_sim.faults import Kind
 from focusd_sim.rig import build
+
+_FULL_DISK_BYTES = 4096
 
 
 def load(args: argparse.Namespace) -> tuple[Config, SimConfig]:
@@ -35,17 +43,34 @@ def run(config: Config, sim: SimConfig, *, discard_frames: bool = False) -> int:
     clock = PacedClock(sim.speed)
     beating = BeatingClock(clock)
     signals = Signals()
-    simulated = build(config, sim, clock, signals, rig_clock=beating)
-    service = Service(
-        config,
-        simulated.rig,
-        beating,
-        signals,
-        lambda: True,
-        extras={"sim/fault": simulated.switch_fault},
-        discard_frames=discard_frames,
-    )
-    return service.run()
+    outside: dict[Kind, Callable[[bool], None]] = {"fill_disk": _fill_disk, "kill_process": _kill_process}
+    with ExitStack() as stack:
+        host, port, tls = broker_address(config.mqtt.broker)
+        if not tls:  # a certificate names its host, so a TLS link is not led through the cable
+            cable = stack.enter_context(Cable(host, port))
+            outside["drop_broker"] = cable.pull
+            config = config.model_copy(update={"mqtt": config.mqtt.model_copy(update={"broker": cable.url})})
+        simulated = build(config, sim, clock, signals, rig_clock=beating, outside=outside)
+        service = Service(
+            config,
+            simulated.rig,
+            beating,
+            signals,
+            lambda: True,
+            extras={"sim/fault": simulated.switch_fault},
+            discard_frames=discard_frames,
+        )
+        return service.run()
+
+
+def _fill_disk(begins: bool) -> None:
+    """Let no file grow beyond a few kB, as on a full disk, until it ends."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_FULL_DISK_BYTES if begins else most, most))
+
+
+def _kill_process(_begins: bool) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -231,15 +231,24 @@ class Dslr:
         data = np.asarray(encoded, np.uint8).tobytes()
         half = data[: len(data) // 2]
         if self._config.partial_s:
-            path.write_bytes(half)
+            self._put(path, half)
         self._clock.call_at(written_s, lambda: self._finish(path, half if corrupt else data, exposure.index))
 
     def _finish(self, path: Path, data: bytes, index: int) -> None:
-        if self._config.partial_s:
-            path.write_bytes(data)
-        else:
-            hidden = path.with_name(f".{path.name}.part")
-            hidden.write_bytes(data)
-            hidden.rename(path)
         self._buffered -= 1
-        self._view.truth.name_file(index, path.name)
+        if self._put(path, data):
+            self._view.truth.name_file(index, path.name)
+
+    def _put(self, path: Path, data: bytes) -> bool:
+        """Write to the card; a full one is the camera's trouble, and the picture is gone."""
+        try:
+            if self._config.partial_s:
+                path.write_bytes(data)
+            else:
+                hidden = path.with_name(f".{path.name}.part")
+                hidden.write_bytes(data)
+                hidden.rename(path)
+        except OSError:
+            self.presses.ignore("card full")
+            return False
+        return True

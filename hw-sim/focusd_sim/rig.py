@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,13 +18,16 @@ from focusd_sim.catalogue import scene_named
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.dslr import Dslr, DslrLines
-from focusd_sim.faults import Faults
+from focusd_sim.faults import Faults, Kind
 from focusd_sim.picam import SimPicamera2
 from focusd_sim.pins import SimFactory
 from focusd_sim.scene import Scene
 from focusd_sim.sensor import Sensor
 from focusd_sim.truth import Truth
 from focusd_sim.view import View
+
+OUTSIDE = ("fill_disk", "drop_broker", "kill_process", "jump_clock")
+"""Faults that strike what is not the rig, and so at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,11 @@ class SimulatedRig:
                 f'sim/fault takes {{"kind": one of {", ".join(sorted(self.faults.handled))}, "on": true or '
                 "false}"
             )
-        # The physics belongs to the thread that owns the rig: let it strike in that thread's next sleep.
-        self.clock.call_at(self.clock.now_s(), lambda: self.faults.set(str(kind), on))
+        if kind in OUTSIDE:
+            self.faults.set(str(kind), on)
+        else:
+            # The physics belongs to the thread that owns the rig: let it strike in that thread's next sleep.
+            self.clock.call_at(self.clock.now_s(), lambda: self.faults.set(str(kind), on))
         return {"kind": kind, "on": on}
 
 
@@ -78,6 +85,7 @@ def build(
     *,
     rig_clock: Clock | None = None,
     scene: Scene | None = None,
+    outside: Mapping[Kind, Callable[[bool], None]] | None = None,
 ) -> SimulatedRig:
     """Build the simulated rig of a configuration.
 
@@ -95,6 +103,8 @@ def build(
         What the drivers see of `clock`; `clock` itself, if not given.
     scene : Scene, optional
         In place of the configured one.
+    outside : mapping, optional
+        What faults outside the rig do, where whoever builds it can make them happen.
     """
     seen = rig_clock or clock
     rail = config.rail
@@ -118,7 +128,9 @@ def build(
         case Picamera2Config() as picamera2:
             stand_in = SimPicamera2(sim.picam, clock, view, faults, sim.seed)
             camera = PiCamera(picamera2, stand_in, seen, signals.stop)
-    faults.on("jump_clock", lambda begins: clock.jump_wall(3600.0 if begins else -3600.0))
+    faults.on("jump_clock", lambda _begins: clock.jump_wall(3600.0))
+    for kind, action in (outside or {}).items():
+        faults.on(kind, action)
     faults.script(fault.script() for fault in sim.faults)
     exposures_before = 0
 

@@ -179,7 +179,9 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         table = tomllib.loads(CONFIG.read_text())
         table["sim"]["scene"] = "slope"
         for section, values in over.items():
-            table[section] = {**table.get(section, {}), **values}
+            # A camera of another kind replaces the configured one whole.
+            kept = {} if "kind" in values else table.get(section, {})
+            table[section] = {**kept, **values}
         config = tmp_path / f"rig{len(started)}.toml"
         config.write_text(to_toml(table))
         data = tmp_path / "data"
@@ -224,4 +226,8 @@ def to_toml(table: dict[str, Any], prefix: str = "") -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(inner) for inner in value) + "]"
     return json.dumps(value)

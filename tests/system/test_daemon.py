@@ -293,6 +293,50 @@ def test_faults_can_be_switched_live(rig: Daemon, client: Client) -> None:
     assert [e for e in client.values("event") if e["event_type"] == "frame_missing"]
 
 
+PI_CAMERA = {
+    "kind": "picamera2",
+    "frame_size": {"width": 160, "height": 120},
+    "exposure_s": 0.01,
+    "colour_gains": [1.8, 1.6],
+}
+
+
+@pytest.mark.parametrize("camera", [{}, PI_CAMERA], ids=["dslr", "picamera2"])
+def test_a_full_disk_ends_the_job_and_not_the_daemon(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon], camera: dict[str, Any]
+) -> None:
+    start_daemon(mosquitto.url, **({"camera": camera} if camera else {}))
+    client.wait("state")
+    client.ask("sim/fault", {"kind": "fill_disk"})
+    client.ask("job/start", STACK)
+    job = client.wait("job", is_over)
+    assert job["status"] == "failed", job
+    expected = "File too large" if camera else "frames in a row cannot be used"
+    assert expected in job["error"]["message"]
+    client.wait("state", lambda state: state["state"] == "idle")
+    client.ask("sim/fault", {"kind": "fill_disk", "on": False})
+    client.ask("job/start", STACK)
+    assert client.wait("job", is_over)["status"] == "done"
+
+
+def test_a_pulled_cable_is_mended(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon]
+) -> None:
+    fault = {"kind": "drop_broker", "at_exposure": 3, "for_s": 20.0}
+    start_daemon(mosquitto.url, speed=30, sim={"scene": "slope", "centre_um": 5000, "faults": [fault]})
+    client.wait("state")
+    client.ask("job/start", STACK)
+    assert client.wait("availability", lambda value: value == {"state": "offline"})
+    job = client.wait("job", is_over)
+    assert (job["status"], job["progress"]["done"]) == ("done", 20)
+
+
+def test_a_process_killed_in_a_stack(rig: Daemon, client: Client) -> None:
+    client.publish("request/sim/fault", {"kind": "kill_process"})
+    assert client.wait("availability") == {"state": "offline"}
+    assert rig.process.wait(10) == -9
+
+
 def test_settings_and_an_empty_payload(rig: Daemon, client: Client) -> None:
     client.publish("set", {"range_um": 60, "step_um": 20})
     client.wait("response/set")
