@@ -98,6 +98,13 @@ def run(config: Config) -> int:
     return service.run()
 
 
+def release(config: Config) -> None:
+    """Switch the motor off, whoever left it on: take its lines, EN off first, and give them back."""
+    config.data.dir.mkdir(parents=True, exist_ok=True)
+    os.chdir(config.data.dir)
+    build_rail(config.rail, _pin_factory(config), SystemClock(), threading.Event()).close()
+
+
 def clock_is_synced() -> bool:
     """Whether the kernel's clock is disciplined by a time server: adjtimex(2) without STA_UNSYNC.
 

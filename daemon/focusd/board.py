@@ -31,10 +31,11 @@ class Outlet(Protocol):
         *,
         qos: int = 0,
         retain: bool = False,
+        lasting: bool = False,
         content_type: str | None = None,
         correlation: bytes | None = None,
     ) -> None:
-        """Publish, or keep for when the broker is back."""
+        """Publish, or keep for when the broker is back; what is `lasting` is kept longest."""
         ...
 
 
@@ -122,7 +123,9 @@ class Board:
 
     def event(self, event_type: str, **facts: Any) -> None:
         """Publish ``event``."""
-        self._publish("event", {"event_type": event_type, **facts}, qos=1)
+        payload = json.dumps({"event_type": event_type, **facts}).encode()
+        lasting = event_type.startswith("job_")
+        self._outlet.publish(self.topics.of("event"), payload, qos=1, lasting=lasting)
 
     def say(self, level: str, message: str) -> None:
         """Log, here and on the wire."""
@@ -139,9 +142,11 @@ class Board:
             level = "info" if isinstance(error, RequestError | PlanError | OutOfTravel) else "warning"
             self.say(level, f"{ticket.command} refused ({error.code}): {error}")
         payload = json.dumps({**body, "transaction": ticket.transaction}).encode()
-        self._outlet.publish(self.topics.response(ticket.command), payload, qos=1)
+        self._outlet.publish(self.topics.response(ticket.command), payload, qos=1, lasting=True)
         if ticket.reply_topic and self._may_reply_on(ticket.reply_topic):
-            self._outlet.publish(ticket.reply_topic, payload, qos=1, correlation=ticket.correlation)
+            self._outlet.publish(
+                ticket.reply_topic, payload, qos=1, lasting=True, correlation=ticket.correlation
+            )
 
     def _may_reply_on(self, topic: str) -> bool:
         """Whether a stranger's response topic can be published on: no wildcard, no request of ours."""

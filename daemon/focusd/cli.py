@@ -67,6 +67,13 @@ def _run(args: argparse.Namespace) -> int:
     return app.run(config)
 
 
+def _release(args: argparse.Namespace) -> int:
+    from focusd import app
+
+    app.release(load_config(args.config))
+    return 0
+
+
 def _check(args: argparse.Namespace) -> int:
     faults: list[str] = []
     config = None
@@ -95,6 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True, metavar="FILE")
     add_overrides(run)
     run.set_defaults(command=_run)
+    release = commands.add_parser("release", help="switch the motor off, whoever left it on")
+    release.add_argument("--config", type=Path, required=True, metavar="FILE")
+    release.set_defaults(command=_release)
     check = commands.add_parser("check", help="print every error of a configuration file")
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(command=_check)

@@ -16,7 +16,10 @@ from focusd.schema import Strict, complaints
 Pin = Annotated[int, Field(ge=0, le=27, description="BCM number")]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
-FilePath = Annotated[Path, BeforeValidator(lambda v: Path(v) if isinstance(v, str) else v)]
+# Absolute from the start: the daemon changes its working directory.
+FilePath = Annotated[
+    Path, BeforeValidator(lambda v: Path(v).expanduser().absolute() if isinstance(v, str) else v)
+]
 RIG_NAME = r"^[a-z0-9_-]{1,32}$"
 
 
@@ -197,6 +200,15 @@ class Picamera2Config(Strict):
     buffer_count: int = Field(2, ge=1, le=8)
     frame_timeout_s: Seconds = Field(10.0, description="longest wait for a frame")
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.frame_timeout_s < 3 * self.exposure_s + 1:
+            raise ValueError(
+                f"frame_timeout_s {self.frame_timeout_s:g} is too short for exposures of {self.exposure_s:g} "
+                "s: set at least three of them and a second"
+            )
+        return self
+
 
 CameraConfig = Annotated[DslrConfig | Picamera2Config, Field(discriminator="kind")]
 
@@ -204,10 +216,10 @@ CameraConfig = Annotated[DslrConfig | Picamera2Config, Field(discriminator="kind
 class OpticsConfig(Strict):
     """``[optics]``, and ``optics`` of a request: the lens, from which a step can be worked out."""
 
-    magnification: Annotated[float, Field(gt=0, le=1000)]
-    na: Annotated[float, Field(gt=0, lt=2)] | None = None
-    f_number: Annotated[float, Field(gt=0, le=1000)] | None = None
-    pixel_um: Annotated[float, Field(gt=0, le=1000)]
+    magnification: Annotated[float, Field(ge=1e-4, le=1000)]
+    na: Annotated[float, Field(ge=1e-4, lt=2)] | None = None
+    f_number: Annotated[float, Field(ge=0.1, le=1000)] | None = None
+    pixel_um: Annotated[float, Field(ge=0.01, le=1000)]
     wavelength_um: Annotated[float, Field(ge=0.1, le=20)] = 0.55
     refractive_index: Annotated[float, Field(ge=1, le=2)] = 1.0
 

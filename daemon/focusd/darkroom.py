@@ -163,31 +163,32 @@ class Darkroom:
             )
         self._put(_Negative(stop_index, position_um, frame))
 
-    def develop(self, folder: Path, *, patient: bool = False) -> Prints:
+    def develop(self, folder: Path, alarm: Callable[[], None]) -> Prints:
         """Finish the stack and write its files into `folder`; blocks until they are on disk.
+
+        It may be asked for again: the stack is forgotten only by the next `begin`.
 
         Parameters
         ----------
         folder : Path
             The run's.
-        patient : bool
-            Wait on although the emergency stop was pressed: the motor is off already.
+        alarm : callable
+            Called when the emergency stop is pressed meanwhile. The wait goes on: nothing else is left of the
+            specimen.
 
         Raises
         ------
         FocusdError
-            The disk would not take them.
-        Stopped
-            The emergency stop was pressed meanwhile; the files may still be written.
+            The disk would not take them, or the fuse thread is gone.
         """
         order = _Develop(folder)
-        self._put(order, patient)
+        self._put(order, alarm)
         while True:
             self._beat()
             try:
                 answer = order.reply.get(timeout=_WAIT_S)
             except queue.Empty:
-                self._check(patient, "while the picture was finished")
+                self._check("while the picture was finished", alarm)
                 continue
             if isinstance(answer, FocusdError):
                 raise answer
@@ -195,22 +196,30 @@ class Darkroom:
 
     def close(self) -> None:
         """Ask the thread to end once the tray is empty."""
-        self._tray.put(None)
+        asked = False
+        while not asked and not self._closed.is_set():
+            try:
+                self._tray.put(None, timeout=_WAIT_S)
+                asked = True
+            except queue.Full:
+                continue
 
-    def _put(self, item: _Negative | _Develop | _Begin, patient: bool = False) -> None:
+    def _put(self, item: _Negative | _Develop | _Begin, alarm: Callable[[], None] | None = None) -> None:
         while True:
             self._beat()
             try:
                 return self._tray.put(item, timeout=_WAIT_S)
             except queue.Full:
-                self._check(patient, "while the fusion was behind")
+                self._check("while the fusion was behind", alarm)
 
-    def _check(self, patient: bool, when: str) -> None:
-        """Whoever waits for the fuse thread must not wait for ever."""
+    def _check(self, when: str, alarm: Callable[[], None] | None) -> None:
+        """Whoever waits for the fuse thread must not wait for ever, nor miss the emergency stop."""
         if self._closed.is_set():
             raise FocusdError(f"the fuse thread ended {when}; the daemon is about to end as well")
-        if self._stop.is_set() and not patient:
-            raise Stopped(f"the emergency stop was pressed {when}")
+        if self._stop.is_set():
+            if alarm is None:
+                raise Stopped(f"the emergency stop was pressed {when}")
+            alarm()
 
     # The fuse thread's side.
 
@@ -266,16 +275,15 @@ class Darkroom:
             return Prints(None, 0, spoiled)
         fused = self._fusion.frames
         result = self._fusion.result()
-        self._fusion = Fusion()
+        # For the wire first: should the disk be full, the picture is seen at least.
+        self._post(Picture("final", self._jpeg(result.image, 90)))
+        self._post(Picture("depth", self._jpeg(depth_picture(result.depth_um), 90)))
         try:
-            written = write_prints(folder, result)
+            return Prints(write_prints(folder, result), fused, spoiled)
         except FocusdError as error:
             return error
         except OSError as error:
             return FocusdError(f"{folder}: {error.strerror}; is the disk full?")
-        self._post(Picture("final", self._jpeg(result.image, 90)))
-        self._post(Picture("depth", self._jpeg(depth_picture(result.depth_um), 90)))
-        return Prints(written, fused, spoiled)
 
     def _jpeg(self, image: Image, quality: int) -> bytes:
         return encode_jpeg(image, quality=quality, limit_bytes=self.image_limit_bytes)

@@ -49,12 +49,16 @@ from focusd.orders import (
     RigState,
     RunJob,
     Ticket,
+    Trouble,
     Zero,
 )
 from focusd.runner import Signals
 from focusd.schema import did_you_mean
 
 _KNOWN_JOBS = 256
+_RETAIN_AS_PUBLISHED = 5
+MOVING = ("job/start", "home", "zero", "mark", "move")
+"""Commands that an empty payload over MQTT 3.1.1 does not give."""
 Extra = Callable[[dict[str, Any]], dict[str, Any]]
 _COMMAND = re.compile(r"^[A-Za-z0-9_/-]{1,64}$")
 
@@ -110,7 +114,7 @@ class Desk:
         self._waiting: deque[Job] = deque()
         self._outstanding = 0
         self._fused = 0
-        self._known: OrderedDict[str, str] = OrderedDict()
+        self._known: OrderedDict[str, Job] = OrderedDict()
 
     @property
     def is_busy(self) -> bool:
@@ -168,7 +172,15 @@ class Desk:
                 self._board.answer(report)
             case OrderDone():
                 self._outstanding -= 1
+                if self._rig.doubted:
+                    # Nobody is to be surprised by a motor that moves after something went wrong.
+                    self._drop_waiting(
+                        JobStatus.CANCELLED, "the rail's position was lost before it", "not_homed"
+                    )
                 self._next_job()
+            case Trouble(message):
+                self._board.event("trouble", message=message)
+                self._board.say("error", message)
             case Picture():
                 self._board.show_picture(report)
             case FrameFused(_, frames):
@@ -196,6 +208,12 @@ class Desk:
                 raise RequestError(f"'{command}' is not built yet; see info.capabilities", code="unsupported")
             hint = did_you_mean(command, sorted(REQUESTS))
             raise RequestError(f"there is no command '{command}'{hint}", code="unknown_command")
+        if not message.payload and message.version < _RETAIN_AS_PUBLISHED and command in MOVING:
+            raise RequestError(
+                "an empty payload moves nothing over MQTT 3.1.1, where clearing a retained message looks the "
+                "same; send {}",
+                code="empty",
+            )
         fields = read_payload(message.payload)
         if isinstance(fields, str):
             if command not in ("job/start", "plan"):
@@ -270,15 +288,17 @@ class Desk:
     # Jobs.
 
     def _start(self, request: JobStart, fields: dict[str, Any]) -> dict[str, Any]:
-        if request.job_id is not None and request.job_id in self._known:
-            return {"id": self._known[request.job_id], "job_id": request.job_id, "duplicate": True}
+        known = None if request.job_id is None else self._known.get(request.job_id)
+        if known is not None:
+            status = known.status.value
+            return {"id": known.run_id, "job_id": known.job_id, "duplicate": True, "status": status}
         if self.is_busy and len(self._waiting) >= self._config.mqtt.queue_limit:
             raise RequestError(f"{len(self._waiting)} jobs are waiting already; try again later", code="busy")
         draft = self._drafter.draft(request, self._rig)
         run_id = self._runs.new_id(self._clock.wall())
         job = Job(run_id, draft.z_plan, draft.plan, draft.settings, request.job_id, fields)
         if request.job_id is not None:
-            self._known[request.job_id] = job.run_id
+            self._known[request.job_id] = job
             while len(self._known) > _KNOWN_JOBS:
                 self._known.popitem(last=False)
         self._waiting.append(job)
@@ -308,11 +328,11 @@ class Desk:
         if running is None or running.status.is_over or not _is_named(running, request):
             raise RequestError("no such job is running or waiting", code="no_job")
         match command:
+            case "job/cancel" | "job/pause" if running.status is JobStatus.FINISHING:
+                raise RequestError("the job is finishing: every stop is taken", code="bad_state")
             case "job/cancel":
                 self._signals.cancel.set()
             case "job/pause":
-                if running.status is JobStatus.FINISHING:
-                    raise RequestError(f"the job is {running.status.value}", code="bad_state")
                 self._signals.pause.set()
             case _:
                 self._signals.pause.clear()
@@ -321,6 +341,7 @@ class Desk:
     def _follow(self, job: Job) -> None:
         before = self._job
         self._job = job
+        self._remember(job)
         self.publish_metrics()
         self._board.show_job(job)
         if before is None or before.run_id != job.run_id or before.status != job.status:
@@ -333,6 +354,10 @@ class Desk:
         if before is not None and len(job.missing) > len(before.missing) and before.run_id == job.run_id:
             self._board.event("frame_missing", id=job.run_id, job_id=job.job_id, stop=job.missing[-1])
 
+    def _remember(self, job: Job) -> None:
+        if job.job_id is not None and job.job_id in self._known:
+            self._known[job.job_id] = job
+
     def _drop_waiting(self, status: JobStatus, error: str, code: str) -> None:
         while self._waiting:
             self._end(self._waiting.popleft(), status, error, code)
@@ -340,6 +365,7 @@ class Desk:
     def _end(self, job: Job, status: JobStatus, error: str, code: str) -> None:
         """End a job that never began."""
         ended = advance(job, Ended(status, error, code))  # type: ignore[arg-type]  # callers pass an end
+        self._remember(ended)
         self._board.event(f"job_{ended.status.value}", id=job.run_id, job_id=job.job_id, error=error)
         if self._job is None or self._job.status.is_over:
             self._board.show_job(ended)

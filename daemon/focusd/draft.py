@@ -120,6 +120,7 @@ class Drafter:
             settings = replace(settings, settle_s=effective["settle_s"])
         from_um = self._start_um(rig)
         plan = z_plan.resolve(from_um, rig.marks_um)
+        self._check_steps(plan)
         estimate = self._estimator.of(plan, settings, from_um)
         facts = {
             "stops": len(plan),
@@ -130,6 +131,18 @@ class Drafter:
             **asdict(estimate),
         }
         return Draft(z_plan, plan, settings, facts)
+
+    def _check_steps(self, plan: StackPlan) -> None:
+        """Refuse stops that the motor cannot tell apart."""
+        spec = self._estimator.spec
+        if len({spec.steps_at(position_um) for position_um in plan.positions_um}) < len(plan):
+            motor_step_um = float(spec.um_per_step)
+            raise PlanError(
+                f"two stops fall on the same motor step, of {motor_step_um:g} um; choose a larger step, "
+                "or more microsteps",
+                motor_step_um=motor_step_um,
+                step_um=plan.step_um,
+            )
 
     def _preset(self, name: object) -> dict[str, Any]:
         presets = self._config.presets
@@ -170,7 +183,7 @@ class Drafter:
         rail = self._config.rail
         if rig.position_valid:
             return rig.position_um
-        if rail.at_start == "zero":
+        if rail.at_start == "zero" and not rig.doubted:
             return 0.0
         reference_um = self._estimator.spec.home_reference_um
         if rail.at_start == "home" and reference_um is not None:

@@ -57,7 +57,9 @@ class Runs:
         try:
             folder.mkdir()
         except OSError as error:
-            raise JournalError(f"{folder}: {error.strerror}; is the disk full or read-only?") from error
+            raise JournalError(
+                f"{folder}: {error.strerror}; is the disk full, read-only, or the clock set back?"
+            ) from error
         return folder
 
 
@@ -108,11 +110,23 @@ class Journal:
                 raise JournalError(f"{self._path}: {error.strerror}; is the disk full?") from error
 
     def close(self) -> None:
-        """Sync and close; safe to call twice."""
+        """Sync and close; safe to call twice.
+
+        Raises
+        ------
+        JournalError
+            The disk would not take the last lines.
+        """
         with self._lock:
-            if not self._file.closed:
-                self._sync()
-                self._file.close()
+            if self._file.closed:
+                return
+            try:
+                try:
+                    self._sync()
+                finally:
+                    self._file.close()
+            except OSError as error:
+                raise JournalError(f"{self._path}: {error.strerror}; is the disk full?") from error
 
     def _sync(self) -> None:
         self._file.flush()

@@ -77,14 +77,14 @@ Order = Home | Zero | MarkEnd | MoveTo | Jog | RunJob | AllStop
 
 @dataclass(frozen=True, slots=True)
 class RigState:
-    """The rig as it stands."""
+    """The rig as it stands; `doubted`: its position was lost and nobody has homed or zeroed since."""
 
     state: Literal["idle", "homing", "moving", "running", "paused", "error"] = "idle"
     position_um: float = 0.0
     position_valid: bool = False
     fault: str | None = None
     marks_um: Mapping[str, float] = field(default_factory=dict)
-    motor_on: bool = False
+    doubted: bool = False
     worst_late_s: float = 0.0
 
 
@@ -109,4 +109,11 @@ class OrderDone:
     """The job thread is free again."""
 
 
-Report = RigState | JobChanged | Answered | OrderDone
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something failed that no answer and no job can tell of."""
+
+    message: str
+
+
+Report = RigState | JobChanged | Answered | OrderDone | Trouble

@@ -16,7 +16,15 @@ from focusd import __version__
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.darkroom import NO_PRINTS, Darkroom, Prints
-from focusd.errors import FocusdError, JournalError, NotHomed, RailError, Stopped
+from focusd.errors import (
+    FocusdError,
+    JournalError,
+    NotHomed,
+    OutOfTravel,
+    PlanError,
+    RailError,
+    Stopped,
+)
 from focusd.job import Captured, Ended, Finished, Job, JobEvent, JobStatus, Paused, Resumed, Started, advance
 from focusd.journal import Journal, Runs, write_json
 from focusd.orders import (
@@ -32,6 +40,7 @@ from focusd.orders import (
     Report,
     RigState,
     RunJob,
+    Trouble,
     Zero,
 )
 from focusd.rig import Rig
@@ -94,6 +103,9 @@ class Photographer:
         self._post = post
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._state = RigState()
+        # Since the last doubt nobody has homed or zeroed: then no job takes the position for granted.
+        self._doubted = False
+        self._job_over = False
         self._beat: Callable[[], None] = lambda: None
 
     def order(self, order: Order) -> None:
@@ -123,6 +135,8 @@ class Photographer:
 
     def _carry_out(self, order: Order) -> None:
         ticket = None if isinstance(order, RunJob) else order.ticket
+        was_trusted = self._rig.rail.trusted
+        self._job_over = False
         try:
             if self._signals.stop.is_set() and not isinstance(order, AllStop):
                 stopped = Stopped("the emergency stop came first; send the request again")
@@ -131,15 +145,25 @@ class Photographer:
                 raise stopped
             data = self._do(order)
         except FocusdError as error:
-            self._rig.make_safe()
-            doubtful = isinstance(error, RailError) and not self._rig.rail.trusted
-            self._show("error" if doubtful else "idle", fault=f"{error.code}: {error}" if doubtful else None)
+            self._heed(error, was_trusted)
             if ticket is not None:
                 self._post(Answered(ticket, error=error))
+            elif self._job_over:  # the job's own end could not tell of it
+                self._post(Trouble(f"after the job had ended: {error}"))
         else:
             if ticket is not None:
                 self._post(Answered(ticket, data))
         self._post(OrderDone())
+
+    def _heed(self, error: FocusdError, was_trusted: bool) -> None:
+        """Motor off after any failure; a mere refusal, which moved nothing, leaves everything as it was."""
+        if isinstance(error, NotHomed | OutOfTravel | PlanError) and was_trusted == self._rig.rail.trusted:
+            self._show("idle", fault=self._state.fault)
+            return
+        self._rig.make_safe()
+        doubtful = isinstance(error, RailError) and not self._rig.rail.trusted
+        self._doubted |= doubtful
+        self._show("error" if doubtful else "idle", fault=f"{error.code}: {error}" if doubtful else None)
 
     def _do(self, order: Order) -> dict[str, Any]:
         rail = self._rig.rail
@@ -147,6 +171,7 @@ class Photographer:
             case AllStop():
                 rail.distrust()
                 self._rig.make_safe()
+                self._doubted = True
                 self._signals.stop.clear()
                 self._show("idle")
                 return {"motor": "off", "position_valid": False}
@@ -155,7 +180,7 @@ class Photographer:
             case Home():
                 self._home()
             case Zero():
-                rail.zero()
+                self._zero()
                 self._rest()
             case MarkEnd(_, end):
                 if not rail.trusted:
@@ -176,7 +201,14 @@ class Photographer:
     def _home(self) -> None:
         self._show("homing")
         self._rig.rail.home()
+        self._doubted = False
         self._rest()
+
+    def _zero(self) -> None:
+        """Call the present place 0; marks were made in the old frame and are gone with it."""
+        self._rig.rail.zero()
+        self._doubted = False
+        self._state = replace(self._state, marks_um={})
 
     def _rest(self) -> None:
         """After a move: current as the hold policy says, state idle."""
@@ -191,6 +223,7 @@ class Photographer:
             state=state,  # type: ignore[arg-type]  # the callers name the states
             position_um=rail.position_um,
             position_valid=rail.trusted,
+            doubted=self._doubted,
             worst_late_s=rail.worst_late_s,
             **{"fault": None, **changes},
         )
@@ -206,11 +239,9 @@ class Photographer:
             raise
         began_s, began_wall_s = self._clock.now_s(), time.monotonic()
         try:
-            try:
-                self._photograph(session)
-            finally:
-                session.captured_s = self._clock.now_s() - began_s
-            session.prints = self._darkroom.develop(folder)
+            self._photograph(session)
+            # Waits on although the emergency stop is pressed: the stack is whole, and the motor off at once.
+            session.prints = self._darkroom.develop(folder, self._rig.make_safe)
             self._advance(session, Finished(self._result(session)))
         except FocusdError as error:
             self._rig.make_safe()
@@ -218,14 +249,17 @@ class Photographer:
             if not isinstance(error, Cancelled):
                 raise
         finally:
+            self._job_over = session.job.status.is_over
             record = self._record(session)
             record["times"] = {
                 "capture_s": session.captured_s,
                 "total_s": self._clock.now_s() - began_s,
                 "wall_s": time.monotonic() - began_wall_s,
             }
-            write_json(folder / "run.json", record)
-            session.journal.close()
+            try:
+                write_json(folder / "run.json", record)
+            finally:
+                session.journal.close()
         self._show("idle")
 
     def _photograph(self, session: _Session) -> None:
@@ -236,20 +270,24 @@ class Photographer:
         self._advance(session, Started(plan))
         self._show("running")
         self._darkroom.begin(self._beat)
-        self._runner.run(
-            plan,
-            job.settings,
-            lambda stop, position_um, frame: self._darkroom.deliver(stop.index, position_um, frame),
-            lambda event: self._report(session, event),
-            session.records,
-        )
+        began_s = self._clock.now_s()
+        try:
+            self._runner.run(
+                plan,
+                job.settings,
+                lambda stop, position_um, frame: self._darkroom.deliver(stop.index, position_um, frame),
+                lambda event: self._report(session, event),
+                session.records,
+            )
+        finally:
+            session.captured_s = self._clock.now_s() - began_s
 
     def _become_trusted(self) -> None:
         match self._config.rail.at_start:
             case "home":
                 self._home()
-            case "zero":
-                self._rig.rail.zero()
+            case "zero" if not self._doubted:
+                self._zero()
             case _:
                 raise NotHomed(
                     "the rail's position is not known: send `home` or `zero` first, or set [rail] at_start"
@@ -277,7 +315,8 @@ class Photographer:
         """Keep what there is of the picture, and end the job by its error."""
         if session.records and session.prints is None:
             try:
-                session.prints = self._darkroom.develop(self._runs.folder / session.job.run_id, patient=True)
+                folder = self._runs.folder / session.job.run_id
+                session.prints = self._darkroom.develop(folder, self._rig.make_safe)
             except FocusdError as second:
                 error.add_note(f"and the picture so far could not be written: {second}")
         result = self._result(session) if session.prints and session.prints.result else None

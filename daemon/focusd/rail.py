@@ -221,7 +221,7 @@ class Rail:
 
     def _seek(self, endstop: Switch, steps: int, speed_um_s: float) -> None:
         made = self._run(steps, self.spec.ramp(speed_um_s), lambda: endstop.is_pressed)
-        if not endstop.is_pressed:
+        if made == steps:
             self.distrust()
             travelled_um = float(abs(made) * self.spec.um_per_step)
             raise EndstopNotFound(

@@ -35,6 +35,8 @@ class Cancelled(FocusdError):
 class Signals:
     """What other threads may tell the job thread while it works.
 
+    Others set `stop`; the job thread alone clears it, when it carries out `AllStop`.
+
     Parameters
     ----------
     stop : Event
@@ -143,6 +145,7 @@ class Runner:
         try:
             return stack.run(plan, [] if records is None else records)
         finally:
+            stack.abandon_pending()
             # Nothing is left on, whatever happened; only a finished stack may keep the motor holding.
             if not (stack.complete and stack.hold == "always"):
                 self._rig.rail.release()
@@ -172,6 +175,7 @@ class _Stack:
         self._give_up_after = pace.give_up_after
         self._missed_in_a_row = 0
         self._began_s = 0.0
+        self._paused_s = 0.0
         self._pending: tuple[Stop, StopRecord, Exposure] | None = None
         self._total = 0
         self.complete = False
@@ -225,7 +229,7 @@ class _Stack:
         """Wait for the frame of the last exposure and hand it on."""
         if self._pending is None:
             return
-        (stop, record, exposure), self._pending = self._pending, None
+        stop, record, exposure = self._pending
         name, lost = None, None
         try:
             frame = self._rig.camera.collect(exposure)
@@ -235,7 +239,17 @@ class _Stack:
             if frame is not None:
                 name = frame.name
                 self._deliver(stop, record.position_um, frame)
-        shot = ShotRecord(
+        self._pending = None
+        self._note(stop, record, self._shot(exposure, name, lost))
+
+    def abandon_pending(self) -> None:
+        """Enter an exposure whose frame nobody waits for any more: the specimen was exposed all the same."""
+        if self._pending is not None:
+            (_, record, exposure), self._pending = self._pending, None
+            record.shots.append(self._shot(exposure, None, "the stack ended before its frame was fused"))
+
+    def _shot(self, exposure: Exposure, name: str | None, lost: str | None) -> ShotRecord:
+        return ShotRecord(
             exposure.opened_s - self._began_s,
             exposure.closed_s - self._began_s,
             exposure.exposure_s,
@@ -243,7 +257,6 @@ class _Stack:
             name,
             lost,
         )
-        self._note(stop, record, shot)
 
     def _note(self, stop: Stop, record: StopRecord, shot: ShotRecord) -> None:
         """Enter one exposure into the record; with the stop's last one, report the stop."""
@@ -251,7 +264,7 @@ class _Stack:
         self._missed_in_a_row = self._missed_in_a_row + 1 if shot.error else 0
         if len(record.shots) == self._settings.shots_per_step:
             done = stop.index + 1
-            eta_s = self._elapsed_s() / done * (self._total - done)
+            eta_s = (self._elapsed_s() - self._paused_s) / done * (self._total - done)
             self._report(StopDone(stop.index, any(s.error for s in record.shots), eta_s))
         if self._missed_in_a_row >= self._give_up_after:
             raise CameraError(
@@ -266,8 +279,10 @@ class _Stack:
             return
         self._collect_pending()
         self._report(Paused())
+        paused_s = self._elapsed_s()
         while self._signals.pause.is_set():
             self._sleep(_SLICE_S)
+        self._paused_s += self._elapsed_s() - paused_s
         self._report(Resumed())
 
     def _check_cancel(self) -> None:

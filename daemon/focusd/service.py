@@ -41,6 +41,8 @@ _TICK_S = 0.5
 _METRICS_S = 10.0
 _SILENT_S = 120.0
 _JOIN_S = 60.0
+# Requests that wait for the main thread; a flood beyond is dropped, but for stop.
+_UNREAD = 200
 _OFFLINE = b'{"state": "offline"}'
 
 
@@ -89,6 +91,8 @@ class Service:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._config = config
         self._signals = signals
+        self._unread = 0
+        self._stop_topic = Topics(config.rig.name).of("request/stop")
         post = self.events.put
         topics = Topics(config.rig.name)
         self._offline = (topics.of("availability"), _OFFLINE)
@@ -97,7 +101,7 @@ class Service:
             _password(config),
             [topics.requests, topics.of("set")],
             self._offline,
-            post,
+            self._post_from_link,
             client_id=f"focusd-{config.rig.name}",
         )
         pace = Pace(
@@ -144,7 +148,7 @@ class Service:
 
     def run(self) -> int:
         """Run until a signal (0) or a worker's death (1). The motor is off afterwards."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, self._on_signal)
         self._desk.announce()
         self._fuse_worker.start()
@@ -185,18 +189,29 @@ class Service:
     def _handle(self, event: LinkEvent | Report | FuseReport) -> None:
         match event:
             case Message():
+                self._unread -= 1
                 self._desk.receive(event)
             case Connected(version, largest):
                 limit = self._config.mqtt.image_limit_bytes
                 if largest is not None:
                     limit = min(limit, max(1024, largest - PACKET_OVERHEAD_BYTES))
                 self._darkroom.image_limit_bytes = limit
-                self._link.flush()
+                self._link.flush(largest)
                 self._board.say("info", f"connected to {self._config.mqtt.broker}, MQTT {_VERSIONS[version]}")
             case Disconnected(reason):
                 self._board.say("warning", f"broker: {reason}; trying again")
             case _:
                 self._desk.hear(event)
+
+    def _post_from_link(self, event: LinkEvent) -> None:
+        """On paho's thread: enqueue, within a bound; and let the rig hear `stop` before any queue does."""
+        if isinstance(event, Message):
+            if event.topic == self._stop_topic and event.is_live:
+                self._signals.stop.set()
+            elif self._unread >= _UNREAD:
+                return
+            self._unread += 1
+        self.events.put(event)
 
     def _all_alive(self) -> bool:
         return all(w.silent_s() < _SILENT_S for w in (self._job_worker, self._fuse_worker))

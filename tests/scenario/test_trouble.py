@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from focusd import darkroom
 from focusd.job import JobSettings, JobStatus, Paused, Resumed
 from focusd.journal import read_journal
-from focusd.orders import Answered, Home, Jog, MarkEnd, MoveTo, Ticket, Zero
+from focusd.orders import AllStop, Answered, Home, Jog, MarkEnd, MoveTo, Ticket, Zero
 
 Make = Callable[..., Any]
 STACK = {"range": 380, "step": 20}
@@ -224,3 +226,95 @@ def test_release_only_camera_records_the_stops(studio: Make) -> None:
     assert job.result is not None
     assert job.result["sha256"] is None
     assert {path.name for path in rig.folder(job).iterdir()} == {"journal.jsonl", "run.json"}
+
+
+def test_a_stop_while_the_picture_is_finished_does_not_lose_it(
+    studio: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack is whole by then; the motor goes off at once, and the files are written."""
+    rig = studio(rail={"hold": "always"})
+    off_when_written: list[bool] = []
+    real = darkroom.write_prints
+
+    def pressed(folder: Any, result: Any) -> Any:
+        rig.signals.stop.set()
+        for _ in range(200):
+            if motor_is_off(rig):
+                break
+            threading.Event().wait(0.01)
+        off_when_written.append(motor_is_off(rig))
+        return real(folder, result)
+
+    monkeypatch.setattr(darkroom, "write_prints", pressed)
+    job = rig.run_job(**STACK)
+    assert off_when_written == [True]
+    assert job.status is JobStatus.DONE
+    assert job.result is not None
+    assert (rig.folder(job) / "final.tif").exists()
+
+
+def test_a_disk_that_was_full_once_does_not_lose_the_picture(
+    studio: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = studio()
+    calls: list[int] = []
+    real = darkroom.write_prints
+
+    def full_at_first(folder: Any, result: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device")
+        return real(folder, result)
+
+    monkeypatch.setattr(darkroom, "write_prints", full_at_first)
+    job = rig.run_job(**STACK)
+    assert job.status is JobStatus.FAILED
+    assert "No space left" in (job.error or "")
+    assert job.result is not None
+    assert job.result["width"] == 160
+    assert "final" in [report.kind for report in rig.posted if isinstance(report, darkroom.Picture)]
+
+
+def test_an_exposure_whose_frame_was_not_awaited_is_in_the_record(studio: Make) -> None:
+    rig = studio()
+    rig.clock.call_at(12.0, rig.signals.stop.set)
+    job = rig.run_job(**STACK)
+    record = json.loads((rig.folder(job) / "run.json").read_text())
+    shots = [shot for stop in record["stops"] for shot in stop["shots"]]
+    assert job.status is JobStatus.CANCELLED
+    assert len(shots) == len(record["truth"]["exposures"])
+
+
+def test_marks_do_not_outlive_their_frame(studio: Make) -> None:
+    rig = studio()
+    rig.carry_out(Home(Ticket("home")))
+    rig.carry_out(MarkEnd(Ticket("mark"), "near"))
+    rig.carry_out(Home(Ticket("home")))
+    assert rig.state.marks_um == {"near": 5000.0}
+    rig.carry_out(Zero(Ticket("zero")))
+    assert rig.state.marks_um == {}
+
+
+def test_after_a_doubt_no_job_takes_the_place_for_zero(studio: Make) -> None:
+    rig = studio(rail={"at_start": "zero", "low_um": -2000, "home": {"go_to_um": None}})
+    assert rig.run_job(relative=(0.0, 50.0)).status is JobStatus.DONE
+    rig.signals.stop.set()
+    rig.carry_out(AllStop(Ticket("stop")))
+    before = rig.sim.bench.shaft_um()
+    assert rig.run_job(relative=(0.0, 50.0)).code == "not_homed"
+    assert rig.sim.bench.shaft_um() == before
+    rig.carry_out(Zero(Ticket("zero")))
+    assert rig.run_job(relative=(0.0, 50.0)).status is JobStatus.DONE
+
+
+def test_a_refused_move_leaves_everything_as_it_was(studio: Make) -> None:
+    """A carriage on a vertical rail must not sink because somebody asked for too much."""
+    rig = studio(rail={"hold": "always"})
+    rig.carry_out(Home(Ticket("home")))
+    assert not motor_is_off(rig)
+    rig.carry_out(MoveTo(Ticket("move"), 99_999.0))
+    rig.carry_out(Jog(Ticket("move"), 99_999.0))
+    assert [a.error.code for a in answers(rig) if a.error] == ["out_of_travel", "bad_plan"]
+    assert not motor_is_off(rig)
+    assert rig.state.state == "idle"
+    assert rig.state.position_valid

@@ -65,6 +65,7 @@ class Outbox:
         *,
         qos: int = 0,
         retain: bool = False,
+        lasting: bool = False,
         content_type: str | None = None,
         correlation: bytes | None = None,
     ) -> None:

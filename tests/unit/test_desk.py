@@ -548,7 +548,8 @@ def test_a_job_id_starts_one_job_however_often_it_comes(at: Hall) -> None:
     before = at.standing()
     again = at.ask("job/start", {**STACK, "job_id": "mine", "transaction": "b"})
     assert (again["status"], again["transaction"]) == ("ok", "b")
-    assert again["data"] == {"id": first["data"]["id"], "job_id": "mine", "duplicate": True}
+    same = {"id": first["data"]["id"], "job_id": "mine"}
+    assert again["data"] == {**same, "duplicate": True, "status": "queued"}
     assert at.standing() == before
     at.finish()
     assert at.ask("job/start", {**STACK, "job_id": "mine"})["data"]["duplicate"]

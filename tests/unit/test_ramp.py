@@ -75,3 +75,23 @@ def test_duration_is_the_sum_of_the_intervals_and_that_of_a_trapezoid() -> None:
 def test_what_is_no_ramp(start_hz: float, cruise_hz: float, accel_hz_s: float) -> None:
     with pytest.raises(ConfigError, match="Hz"):
         Ramp(start_hz, cruise_hz, accel_hz_s)
+
+
+@given(
+    start=st.floats(1, 1000),
+    faster=st.floats(1, 50),
+    accel=st.floats(10, 1e5),
+    steps=st.integers(0, 3000),
+)
+def test_a_duration_is_the_sum_of_its_intervals(
+    start: float, faster: float, accel: float, steps: int
+) -> None:
+    ramp = Ramp(start, start * faster, accel)
+    assert ramp.duration_s(steps) == pytest.approx(
+        sum(ramp.interval_s(k, steps - k) for k in range(steps)), rel=2e-3
+    )
+
+
+def test_a_duration_costs_the_same_for_any_length() -> None:
+    """It is worked out on the thread that hears stop."""
+    assert Ramp(100, 50_000, 1000).duration_s(10**9) == pytest.approx(10**9 / 50_000, rel=0.01)

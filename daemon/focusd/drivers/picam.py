@@ -181,6 +181,7 @@ class PiCamera:
         deadline_s = self._clock.now_s() + self._config.frame_timeout_s
         job = self._camera.capture_request(wait=False, flush=round(after_s * 1e9))
         while True:
+            self._clock.sleep(0.0, self._stop)  # a sign of life: picamera2 does the waiting
             try:
                 return self._camera.wait(job, timeout=_POLL_S)
             except TimeoutError as error:

@@ -19,6 +19,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from focusd.config import MqttConfig, broker_address
 from focusd.errors import LinkError
+from focusd.link.payloads import MAX_PAYLOAD_BYTES
 
 _QUEUED_EVENTS = 200
 _KEEPALIVE_S = 30
@@ -43,6 +44,7 @@ class Message:
     expiry_s: int | None = None
     received_s: float = 0.0
     since_connect_s: float = 0.0
+    version: int = 5
 
     @property
     def is_live(self) -> bool:
@@ -66,6 +68,19 @@ class Disconnected:
 
 
 LinkEvent = Message | Connected | Disconnected
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parcel:
+    """Something to publish."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    lasting: bool
+    content_type: str | None
+    correlation: bytes | None
 
 
 class Link:
@@ -110,11 +125,16 @@ class Link:
         self._connected_s = 0.0
         self._closing = False
         self._hang_ups = 0
+        self._answered = False
+        self._speaks_v5 = False
+        self._largest_bytes: int | None = None
         self._patience = threading.Timer(_ANSWER_S, lambda: None)
         self._client = self._new_client()
         # What is published while the broker is away: retained topics keep their last value, events queue.
-        self._latest: dict[str, tuple[bytes, int, dict[str, Any]]] = {}
-        self._queued: deque[tuple[str, bytes, int]] = deque(maxlen=_QUEUED_EVENTS)
+        self._latest: dict[str, _Parcel] = {}
+        self._queued: deque[_Parcel] = deque()
+        # Set by the main thread once it has sent what was kept, so that nothing new overtakes it.
+        self._flushed = False
         self._fallback: threading.Thread | None = None
 
     def open(self) -> None:
@@ -151,35 +171,52 @@ class Link:
         *,
         qos: int = 0,
         retain: bool = False,
+        lasting: bool = False,
         content_type: str | None = None,
         correlation: bytes | None = None,
     ) -> None:
-        """Publish, or keep for later: retained topics their last value, QoS 1 events in a bounded queue."""
-        extras = {"content_type": content_type, "correlation": correlation}
+        """Publish, or keep for later; called by the main thread.
+
+        While the broker is away retained topics keep their last value and QoS 1 messages queue within a
+        bound; when it is reached the oldest that is not `lasting` goes first.
+        """
+        parcel = _Parcel(topic, payload, qos, retain, lasting, content_type, correlation)
         if retain:
-            self._latest[topic] = (payload, qos, extras)
-        if self._connected:
-            self._send(topic, payload, qos, retain, extras)
+            self._latest[topic] = parcel
+        if self._connected and self._flushed:
+            self._send(parcel)
         elif qos and not retain:
-            self._queued.append((topic, payload, qos))
+            self._keep(parcel)
 
-    def flush(self) -> None:
-        """Publish again what a new connection must know; called by the main thread after `Connected`."""
-        for topic, (payload, qos, extras) in list(self._latest.items()):
-            self._send(topic, payload, qos, True, extras)
-        while self._queued:
-            topic, payload, qos = self._queued.popleft()
-            self._send(topic, payload, qos, False, {})
+    def flush(self, largest_packet_bytes: int | None) -> None:
+        """Publish again what a new connection must know; called by the main thread after `Connected`.
 
-    def _send(self, topic: str, payload: bytes, qos: int, retain: bool, extras: dict[str, Any]) -> None:
+        What is larger than the broker takes is left out: it would cut us off, again and again.
+        """
+        self._flushed = True
+        for parcel in [*self._latest.values(), *self._queued]:
+            size = len(parcel.payload) + PACKET_OVERHEAD_BYTES
+            if largest_packet_bytes is None or size <= largest_packet_bytes:
+                self._send(parcel)
+        self._queued.clear()
+
+    def _keep(self, parcel: _Parcel) -> None:
+        if len(self._queued) >= _QUEUED_EVENTS:
+            fleeting = next((kept for kept in self._queued if not kept.lasting), self._queued[0])
+            self._queued.remove(fleeting)
+        self._queued.append(parcel)
+
+    def _send(self, parcel: _Parcel) -> None:
         properties = None
-        if self._version == MQTTProtocolVersion.MQTTv5 and any(extras.values()):
+        if self._version == MQTTProtocolVersion.MQTTv5 and (parcel.content_type or parcel.correlation):
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            if extras["content_type"]:
-                properties.ContentType = extras["content_type"]
-            if extras["correlation"]:
-                properties.CorrelationData = extras["correlation"]
-        self._client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+            if parcel.content_type:
+                properties.ContentType = parcel.content_type
+            if parcel.correlation:
+                properties.CorrelationData = parcel.correlation
+        self._client.publish(
+            parcel.topic, parcel.payload, qos=parcel.qos, retain=parcel.retain, properties=properties
+        )
 
     def _new_client(self) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, self._client_id, protocol=self._version)
@@ -204,6 +241,7 @@ class Link:
         if self._version == MQTTProtocolVersion.MQTTv5:
             client.on_socket_open = self._on_socket_open
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
         client.on_message = self._on_message
@@ -227,21 +265,46 @@ class Link:
         if client is not self._client:
             return
         self._patience.cancel()
+        self._answered = True
         if reason.is_failure:
             if self._version == MQTTProtocolVersion.MQTTv5 and str(reason) == "Unsupported protocol version":
                 self._fall_back()
             self._post(Disconnected(f"the broker refused: {reason}"))
             return
+        self._hang_ups = 0
+        self._speaks_v5 |= self._version == MQTTProtocolVersion.MQTTv5
         if self._version == MQTTProtocolVersion.MQTTv5:
             # Retain-as-published tells a replayed request from a fresh one.
             options = SubscribeOptions(qos=1, retainAsPublished=True)
             client.subscribe([(topic, options) for topic in self._subscriptions])
         else:
             client.subscribe([(topic, 1) for topic in self._subscriptions])
-        self._connected = True
         self._connected_s = time.monotonic()
-        largest = getattr(properties, "MaximumPacketSize", None) if properties is not None else None
-        self._post(Connected(int(self._version), largest))
+        self._largest_bytes = getattr(properties, "MaximumPacketSize", None)
+
+    def _on_subscribe(
+        self,
+        client: paho.Client,
+        _data: Any,
+        _mid: int,
+        reasons: list[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        """Count as connected only now: a rig that cannot hear `stop` must not look as if it were online."""
+        if client is not self._client:
+            return
+        refused = [str(reason) for reason in reasons if reason.is_failure]
+        if refused:
+            self._post(
+                Disconnected(
+                    f"the broker refuses our subscription to {', '.join(self._subscriptions)} "
+                    f"({refused[0]}): check its access list"
+                )
+            )
+            return
+        self._flushed = False
+        self._connected = True
+        self._post(Connected(int(self._version), self._largest_bytes))
 
     def _on_disconnect(
         self,
@@ -256,7 +319,8 @@ class Link:
         was_connected, self._connected = self._connected, False
         if self._closing:
             return
-        if not was_connected and self._version == MQTTProtocolVersion.MQTTv5:
+        answered, self._answered = self._answered, False
+        if not was_connected and not answered and not self._speaks_v5:
             # Some 3.1.1 brokers answer a v5 CONNECT by hanging up; once may be a broker that is restarting.
             self._hang_ups += 1
             if self._hang_ups >= _HANG_UPS:
@@ -267,7 +331,7 @@ class Link:
         """Give the broker a few seconds to answer our CONNECT."""
 
         def check() -> None:
-            if client is self._client and not self._connected:
+            if client is self._client and not self._answered:
                 self._fall_back()
 
         self._patience.cancel()
@@ -286,19 +350,21 @@ class Link:
         self._post(
             Message(
                 message.topic,
-                bytes(message.payload),
+                # One byte more than is read, so that its reader sees that it is too large.
+                bytes(message.payload[: MAX_PAYLOAD_BYTES + 1]),
                 bool(message.retain),
                 getattr(properties, "ResponseTopic", None),
                 getattr(properties, "CorrelationData", None),
                 getattr(properties, "MessageExpiryInterval", None),
                 now_s,
                 now_s - self._connected_s,
+                int(self._version),
             )
         )
 
     def _fall_back(self) -> None:
         """Start over with 3.1.1, from another thread: paho cannot stop its loop from inside it."""
-        if self._fallback is not None or self._closing:
+        if self._fallback is not None or self._closing or self._speaks_v5:
             return
         self._version = MQTTProtocolVersion.MQTTv311
         old, self._client = self._client, self._new_client()
