@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -56,6 +57,8 @@ class _Session:
     journal: Journal
     records: list[StopRecord]
     prints: Prints | None = None
+    began_s: float = 0.0
+    began_wall_s: float = 0.0
     captured_s: float | None = None
 
 
@@ -237,29 +240,22 @@ class Photographer:
         except JournalError as error:
             self._post(JobChanged(advance(job, self._ended(error))))
             raise
-        began_s, began_wall_s = self._clock.now_s(), time.monotonic()
+        session.began_s, session.began_wall_s = self._clock.now_s(), time.monotonic()
+        failure: FocusdError | None = None
         try:
-            self._photograph(session)
-            # Waits on although the emergency stop is pressed: the stack is whole, and the motor off at once.
-            session.prints = self._darkroom.develop(folder, self._rig.make_safe)
-            self._advance(session, Finished(self._result(session)))
-        except FocusdError as error:
-            self._rig.make_safe()
-            self._end(session, error)
-            if not isinstance(error, Cancelled):
-                raise
-        finally:
-            self._job_over = session.job.status.is_over
-            record = self._record(session)
-            record["times"] = {
-                "capture_s": session.captured_s,
-                "total_s": self._clock.now_s() - began_s,
-                "wall_s": time.monotonic() - began_wall_s,
-            }
             try:
-                write_json(folder / "run.json", record)
-            finally:
-                session.journal.close()
+                self._photograph(session)
+                # Waits on although the emergency stop is pressed: the stack is whole, the motor off at once.
+                session.prints = self._darkroom.develop(folder, self._rig.make_safe)
+                last: Finished | Ended = Finished(self._result(session))
+            except FocusdError as error:
+                self._rig.make_safe()
+                last, failure = self._salvage(session, folder, error), error
+            self._conclude(session, folder, last)
+        finally:
+            session.journal.close()
+        if failure is not None and not isinstance(failure, Cancelled):
+            raise failure
         self._show("idle")
 
     def _photograph(self, session: _Session) -> None:
@@ -298,9 +294,7 @@ class Photographer:
         match event:
             case Paused():
                 self._show("paused")
-            case Resumed():
-                self._show("running")
-            case Captured():
+            case Resumed() | Captured():
                 self._show("running")
             case _:
                 self._show(self._state.state)
@@ -308,22 +302,27 @@ class Photographer:
     def _advance(self, session: _Session, event: JobEvent) -> None:
         session.job = advance(session.job, event)
         self._post(JobChanged(session.job))
-        over = session.job.status.is_over
-        session.journal.append(type(event).__name__.lower(), self._clock.wall(), sync=over, **asdict(event))
+        session.journal.append(type(event).__name__.lower(), self._clock.wall(), **asdict(event))
 
-    def _end(self, session: _Session, error: FocusdError) -> None:
-        """Keep what there is of the picture, and end the job by its error."""
+    def _conclude(self, session: _Session, folder: Path, last: Finished | Ended) -> None:
+        """Write the record, then tell: who hears that a job is over finds all its files."""
+        session.job = advance(session.job, last)
+        try:
+            session.journal.append(type(last).__name__.lower(), self._clock.wall(), sync=True, **asdict(last))
+            write_json(folder / "run.json", self._record(session))
+        finally:
+            self._post(JobChanged(session.job))
+            self._job_over = True
+
+    def _salvage(self, session: _Session, folder: Path, error: FocusdError) -> Ended:
+        """Keep what there is of the picture, and return how the job ends by its error."""
         if session.records and session.prints is None:
             try:
-                folder = self._runs.folder / session.job.run_id
                 session.prints = self._darkroom.develop(folder, self._rig.make_safe)
             except FocusdError as second:
-                error.add_note(f"and the picture so far could not be written: {second}")
+                return self._ended(FocusdError(f"{error}; nor could the picture so far be written: {second}"))
         result = self._result(session) if session.prints and session.prints.result else None
-        try:
-            self._advance(session, self._ended(error, result))
-        except JournalError as second:  # main was told before the journal would not take it
-            error.add_note(str(second))
+        return self._ended(error, result)
 
     def _ended(self, error: FocusdError, result: dict[str, Any] | None = None) -> Ended:
         """Return how a job ends by an error."""
@@ -356,6 +355,11 @@ class Photographer:
                 "python": platform.python_version(),
                 "numpy": np.__version__,
                 "opencv": cv2.__version__,
+            },
+            "times": {
+                "capture_s": session.captured_s,
+                "total_s": self._clock.now_s() - session.began_s,
+                "wall_s": time.monotonic() - session.began_wall_s,
             },
             "stops": [record.as_json() for record in session.records],
             "fused": session.prints.fused if session.prints else 0,

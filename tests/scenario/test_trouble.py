@@ -10,10 +10,23 @@ from typing import Any
 
 import pytest
 
-from focusd import darkroom
+from focusd import darkroom, photographer
+from focusd.errors import JournalError
 from focusd.job import JobSettings, JobStatus, Paused, Resumed
 from focusd.journal import read_journal
-from focusd.orders import AllStop, Answered, Home, Jog, MarkEnd, MoveTo, Ticket, Zero
+from focusd.orders import (
+    AllStop,
+    Answered,
+    Home,
+    JobChanged,
+    Jog,
+    MarkEnd,
+    MoveTo,
+    OrderDone,
+    Ticket,
+    Trouble,
+    Zero,
+)
 
 Make = Callable[..., Any]
 STACK = {"range": 380, "step": 20}
@@ -318,3 +331,33 @@ def test_a_refused_move_leaves_everything_as_it_was(studio: Make) -> None:
     assert not motor_is_off(rig)
     assert rig.state.state == "idle"
     assert rig.state.position_valid
+
+
+def test_a_record_that_cannot_be_written_is_told(studio: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Any, _value: Any) -> None:
+        raise JournalError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(photographer, "write_json", full)
+    rig = studio()
+    job = rig.run_job(range=40, step=20)
+    assert job.status is JobStatus.DONE
+    assert (rig.folder(job) / "final.tif").exists()
+    (trouble,) = [report for report in rig.posted if isinstance(report, Trouble)]
+    assert "No space left" in trouble.message
+    assert motor_is_off(rig)
+    assert isinstance(rig.posted[-1], OrderDone)
+
+
+def test_who_hears_that_a_job_is_over_finds_its_files(studio: Make) -> None:
+    rig = studio()
+    found: list[set[str]] = []
+    post = rig.posted.append
+
+    def heard(report: Any) -> None:
+        post(report)
+        if isinstance(report, JobChanged) and report.job.status.is_over:
+            found.append({path.name for path in rig.folder(report.job).iterdir()})
+
+    rig.photographer._post = heard
+    rig.run_job(range=40, step=20)
+    assert found == [{"final.tif", "final.jpg", "depth.tif", "journal.jsonl", "run.json"}]
