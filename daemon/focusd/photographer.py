@@ -320,7 +320,8 @@ class Photographer:
             try:
                 session.prints = self._darkroom.develop(folder, self._rig.make_safe)
             except FocusdError as second:
-                return self._ended(FocusdError(f"{error}; nor could the picture so far be written: {second}"))
+                ended = self._ended(error)
+                return replace(ended, error=f"{error}; nor could the picture so far be written: {second}")
         result = self._result(session) if session.prints and session.prints.result else None
         return self._ended(error, result)
 
