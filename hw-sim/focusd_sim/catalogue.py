@@ -6,8 +6,24 @@ import difflib
 
 from focusd.errors import ConfigError
 from focusd_sim.bench_scenes import slope, spheres
-from focusd_sim.scene import Scene
+from focusd_sim.config import SimConfig
+from focusd_sim.scene import Scene, scene_from_files
 from focusd_sim.wasp import wasp
+
+
+def scene_of(sim: SimConfig) -> Scene:
+    """Return the scene of a simulated rig: the user's pair of files, or a built-in one by name.
+
+    Raises
+    ------
+    ConfigError
+        As `scene_from_files` and `scene_named`.
+    """
+    if sim.pair is not None:
+        pair = sim.pair
+        return scene_from_files(pair.image, pair.height_map, (pair.far_um, pair.near_um))
+    return scene_named(sim.scene, seed=sim.seed)
+
 
 _MAKERS = {"wasp": wasp, "slope": slope, "spheres": spheres}
 

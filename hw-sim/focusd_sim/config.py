@@ -206,10 +206,20 @@ class FaultConfig(_Table):
         return Script(self.kind, self.at_exposure, self.at_s, self.chance, self.for_s)
 
 
+class PairConfig(_Table):
+    """A sharp picture and its height map, in place of a built-in scene; see `scene_from_files`."""
+
+    image: Path
+    height_map: Path
+    far_um: float
+    near_um: float
+
+
 class SimConfig(BenchConfig):
     """The whole simulated rig."""
 
     scene: str = "wasp"
+    pair: PairConfig | None = None
     seed: Annotated[int, Field(ge=0)] = 1
     speed: Positive = 1.0
     centre_um: float = 5000.0

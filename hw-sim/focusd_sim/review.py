@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from focusd.config import load_config
 from focusd.images import encode_jpeg, read_image
 from focusd.outputs.prints import depth_picture
-from focusd_sim.catalogue import scene_named
+from focusd_sim.catalogue import scene_of
 from focusd_sim.config import SimConfig
 from focusd_sim.score import psnr, ssim
 from focusd_sim.sensor import Sensor
@@ -58,8 +58,8 @@ class Review:
 
 def review(config_file: Path, scene_name: str, data: Path, folder: Path) -> Review:
     """Judge the run in `folder`, whose frames are in ``data/inbox``."""
-    sim = SimConfig.from_table(load_config(config_file).sim)
-    scene = scene_named(scene_name, seed=sim.seed)
+    sim = SimConfig.from_table({**load_config(config_file).sim, "scene": scene_name})
+    scene = scene_of(sim)
     # Vignetting is the lens's, not the fusion's, to answer for.
     lens_only = Sensor(vignetting=sim.sensor.vignetting)
     truth = lens_only.expose(scene.all_in_focus, frame=0, seed=sim.seed)

@@ -14,7 +14,7 @@ from focusd.errors import RequestError
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
 from focusd_sim.bench import Bench, Lines
-from focusd_sim.catalogue import scene_named
+from focusd_sim.catalogue import scene_of
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.dslr import Dslr, DslrLines
@@ -115,7 +115,7 @@ def build(
     bench = Bench(sim, clock, factory, lines, faults)
     truth = Truth(bench)
     if scene is None:
-        scene = scene_named(sim.scene, seed=sim.seed)
+        scene = scene_of(sim)
     sensor = Sensor(**sim.sensor.model_dump())
     view = View(scene, sensor, sim.optics, bench, truth, centre_um=sim.centre_um, seed=sim.seed)
     camera: Camera

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import tifffile
 
 from focusd import darkroom, photographer
 from focusd.errors import JournalError
@@ -361,3 +364,20 @@ def test_who_hears_that_a_job_is_over_finds_its_files(studio: Make) -> None:
     rig.photographer._post = heard
     rig.run_job(range=40, step=20)
     assert found == [{"final.tif", "final.jpg", "depth.tif", "journal.jsonl", "run.json"}]
+
+
+def test_a_scene_of_ones_own(studio: Make, tmp_path: Any) -> None:
+    """A step of two heights, from a picture and a grey height map."""
+    rng = np.random.default_rng(2)
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (96, 128, 3), np.uint8), (0, 0), 1.2)
+    heights = np.zeros((96, 128), np.uint8)
+    heights[:, 64:] = 255
+    cv2.imwrite(str(tmp_path / "p.png"), cv2.normalize(picture, None, 20, 235, cv2.NORM_MINMAX))
+    cv2.imwrite(str(tmp_path / "h.png"), heights)
+    pair = {"image": str(tmp_path / "p.png"), "height_map": str(tmp_path / "h.png")}
+    rig = studio(sim={"scene": "pair", "pair": {**pair, "far_um": -100, "near_um": 100}})
+    job = rig.run_job(range=280, step=20)
+    assert job.status is JobStatus.DONE, job.error
+    depth_um = tifffile.imread(rig.folder(job) / "depth.tif")
+    assert np.nanmedian(depth_um[:, :56]) == pytest.approx(4900, abs=10)
+    assert np.nanmedian(depth_um[:, 72:]) == pytest.approx(5100, abs=10)
