@@ -20,7 +20,7 @@ from focusd.runner import Signals
 from focusd.service import Service
 
 if TYPE_CHECKING:
-    from gpiozero.pins import Factory
+    from focusd.drivers.pins import Factory
 
 
 def rail_spec(config: RailConfig) -> RailSpec:
@@ -70,7 +70,9 @@ def inbox_folder(config: DslrConfig, data: Path) -> Path:
 
 def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
     """Build the rig of a real machine."""
-    factory = _pin_factory(config)
+    from focusd.drivers.pins import open_pins
+
+    factory = open_pins(config.gpio)
     rail = build_rail(config.rail, factory, clock, signals.stop)
     match config.camera:
         case DslrConfig() as dslr:
@@ -84,9 +86,7 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
 
 def run(config: Config) -> int:
     """Run the daemon on this machine's hardware until a signal. Returns the exit code."""
-    # lgpio makes a pipe in the working directory when it is imported: be where we may write.
-    config.data.dir.mkdir(parents=True, exist_ok=True)
-    os.chdir(config.data.dir)
+    _go_to(config.data.dir)
     clock = BeatingClock(SystemClock())
     signals = Signals()
     rig = build_rig(config, clock, signals)
@@ -100,9 +100,10 @@ def run(config: Config) -> int:
 
 def release(config: Config) -> None:
     """Switch the motor off, whoever left it on: take its lines, EN off first, and give them back."""
-    config.data.dir.mkdir(parents=True, exist_ok=True)
-    os.chdir(config.data.dir)
-    build_rail(config.rail, _pin_factory(config), SystemClock(), threading.Event()).close()
+    from focusd.drivers.pins import open_pins
+
+    _go_to(config.data.dir)
+    build_rail(config.rail, open_pins(config.gpio), SystemClock(), threading.Event()).close()
 
 
 def clock_is_synced() -> bool:
@@ -120,6 +121,17 @@ def clock_is_synced() -> bool:
     return bool(0 <= state < unsynchronised)
 
 
+def _go_to(folder: Path) -> None:
+    """Work where we may write: lgpio makes a pipe in the working directory when it is imported."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"data folder {folder}: {error.strerror}; choose another with --data or [data] dir"
+        ) from error
+
+
 def _homing(home: HomeConfig) -> Homing:
     return Homing(
         direction=home.direction,
@@ -130,25 +142,3 @@ def _homing(home: HomeConfig) -> Homing:
         back_off_um=home.back_off_um,
         max_travel_um=home.max_travel_um,
     )
-
-
-def _pin_factory(config: Config) -> Factory:
-    """Return the pin factory that the configuration names; never another one in its stead."""
-    try:
-        if config.gpio == "lgpio":
-            from gpiozero.pins.lgpio import LGPIOFactory
-
-            return LGPIOFactory()
-        from gpiozero.pins.rpigpio import RPiGPIOFactory
-
-        return RPiGPIOFactory()
-    except ImportError as error:
-        package = {"lgpio": "python3-lgpio", "rpigpio": "python3-rpi.gpio or python3-rpi-lgpio"}[config.gpio]
-        raise ConfigError(
-            f'gpio is "{config.gpio}" but its library is not installed ({error}): apt install {package}'
-        ) from error
-    except Exception as error:  # gpiozero and the libraries raise whatever they like here
-        raise ConfigError(
-            f'gpio is "{config.gpio}" but the pins cannot be opened: {error}; is this a Raspberry Pi, and is '
-            "the user in the group gpio?"
-        ) from error

@@ -166,17 +166,14 @@ class Service:
         interval_s = watchdog_interval_s()
         fed_s = measured_s = time.monotonic()
         while True:
-            try:
-                event = self.events.get(timeout=_TICK_S)
-            except queue.Empty:
-                pass
-            else:
-                if isinstance(event, Quit):
-                    self._board.say("info", f"signal {event.signum}: ending")
-                    return 0
-                if isinstance(event, WorkerDied):
-                    self._board.say("critical", f"the {event.name} thread died: {event.error!r}")
-                    return 1
+            event = self._next_event()
+            if isinstance(event, Quit):
+                self._board.say("info", f"signal {event.signum}: ending")
+                return 0
+            if isinstance(event, WorkerDied):
+                self._board.say("critical", f"the {event.name} thread died: {event.error!r}")
+                return 1
+            if event is not None:
                 self._handle(event)
             now_s = time.monotonic()
             if interval_s is not None and now_s - fed_s >= interval_s and self._all_alive():
@@ -185,6 +182,12 @@ class Service:
             if now_s - measured_s >= _METRICS_S:
                 measured_s = now_s
                 self._desk.publish_metrics()
+
+    def _next_event(self) -> Event | None:
+        try:
+            return self.events.get(timeout=_TICK_S)
+        except queue.Empty:
+            return None
 
     def _handle(self, event: LinkEvent | Report | FuseReport) -> None:
         match event:

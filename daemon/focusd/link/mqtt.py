@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import threading
 import time
@@ -153,9 +154,8 @@ class Link:
         self._patience.cancel()
         if self._connected:
             info = self._client.publish(farewell[0], farewell[1], qos=1, retain=True)
-            deadline_s = time.monotonic() + timeout_s
-            while not info.is_published() and time.monotonic() < deadline_s:
-                time.sleep(0.01)
+            with contextlib.suppress(RuntimeError, ValueError):  # the broker left meanwhile
+                info.wait_for_publish(timeout_s)
         self._client.disconnect()
         self._client.loop_stop()
 
