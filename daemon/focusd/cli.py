@@ -12,6 +12,7 @@ from typing import Any
 from focusd import __version__, fuse
 from focusd.config import Config, load_config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError
+from focusd.link.payloads import preset_faults
 
 EXIT_USAGE = 2
 
@@ -50,21 +51,30 @@ def overridden(table: dict[str, Any], args: argparse.Namespace) -> dict[str, Any
     return table
 
 
-def check_presets(config: Config, name: str) -> None:
-    """Raise `ConfigError` with every fault of the presets."""
-    from focusd.link.payloads import preset_faults
+def load(table: dict[str, Any], name: str) -> Config:
+    """Validate a configuration's table with its presets.
 
-    faults = preset_faults(config.presets)
-    if faults:
-        raise ConfigError("\n".join(f"{name}: {fault}" for fault in faults), faults=faults)
+    Raises
+    ------
+    ConfigError
+        Every fault, one a line.
+    """
+    presets = table.get("presets", {})
+    faults = preset_faults(presets) if isinstance(presets, dict) else []
+    lines = [f"{name}: {fault}" for fault in faults]
+    try:
+        config = parse_config(table, name)
+    except ConfigError as error:
+        raise ConfigError("\n".join([str(error), *lines]), faults=error.values.get("faults", [])) from error
+    if lines:
+        raise ConfigError("\n".join(lines), faults=faults)
+    return config
 
 
 def _run(args: argparse.Namespace) -> int:
     from focusd import app
 
-    config = parse_config(overridden(read_toml(args.config), args), str(args.config))
-    check_presets(config, str(args.config))
-    return app.run(config)
+    return app.run(load(overridden(read_toml(args.config), args), str(args.config)))
 
 
 def _release(args: argparse.Namespace) -> int:
@@ -75,20 +85,8 @@ def _release(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    faults: list[str] = []
-    config = None
-    try:
-        config = load_config(args.file)
-    except ConfigError as error:
-        faults.append(str(error))
-    try:
-        if config is not None:
-            check_presets(config, str(args.file))
-    except ConfigError as error:
-        faults.append(str(error))
-    if faults:
-        raise ConfigError("\n".join(faults))
-    print(f"{args.file}: good")
+    config = load(read_toml(args.file), str(args.file))
+    print(f"{args.file}: good" + ("; its [sim] table is for `focusd-sim check`" if config.sim else ""))
     return 0
 
 

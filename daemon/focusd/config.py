@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from focusd.errors import ConfigError
 from focusd.optics import Optics
@@ -41,9 +41,14 @@ class MqttConfig(Strict):
     image_limit_bytes: int = Field(900_000, ge=10_000, le=200_000_000)
     queue_limit: int = Field(4, ge=0, le=100, description="jobs waiting behind the running one")
 
+    @field_validator("broker")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        broker_address(value)
+        return value
+
     @model_validator(mode="after")
     def _check(self) -> Self:
-        broker_address(self.broker)
         if (self.cert_file is None) != (self.key_file is None):
             raise ValueError("cert_file and key_file go together: give both or neither")
         return self
@@ -122,35 +127,36 @@ class RailConfig(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        home = self.home
+        faults = []
         if self.low_um >= self.high_um:
-            raise ValueError(f"low_um {self.low_um:g} must be below high_um {self.high_um:g}")
+            faults.append(f"low_um {self.low_um:g} must be below high_um {self.high_um:g}")
         if self.start_um_s > self.cruise_um_s:
-            raise ValueError(
+            faults.append(
                 f"start_um_s {self.start_um_s:g} must not be above cruise_um_s {self.cruise_um_s:g}"
             )
-        if self.at_start == "home" and self.home is None:
-            raise ValueError('at_start is "home" but there is no [rail.home]: add the end stop')
+        if self.at_start == "home" and home is None:
+            faults.append('at_start is "home" but there is no [rail.home]: add the end stop')
         if self.at_start == "zero" and not self.low_um <= 0 <= self.high_um:
-            raise ValueError(f'at_start is "zero" but 0 is outside {self.low_um:g} to {self.high_um:g} um')
-        go_to_um = self.home.go_to_um if self.home else None
-        if go_to_um is not None and not self.low_um <= go_to_um <= self.high_um:
-            raise ValueError(f"home.go_to_um {go_to_um:g} is outside {self.low_um:g} to {self.high_um:g} um")
+            faults.append(f'at_start is "zero" but 0 is outside {self.low_um:g} to {self.high_um:g} um')
+        if home is not None and home.go_to_um is not None:
+            faults += self._homing_faults(home, home.go_to_um)
+        if faults:
+            raise ValueError("; ".join(faults))
         return self
 
-    @model_validator(mode="after")
-    def _check_homing(self) -> Self:
-        """Make sure that the place to go to after homing can be reached from the switch."""
-        home = self.home
-        if home is None or home.go_to_um is None:
-            return self
+    def _homing_faults(self, home: HomeConfig, go_to_um: float) -> list[str]:
+        """Say why the place to go to after homing cannot be reached from the switch, if it cannot."""
+        if not self.low_um <= go_to_um <= self.high_um:
+            return [f"home.go_to_um {go_to_um:g} is outside {self.low_um:g} to {self.high_um:g} um"]
         away = 1 if home.direction == "down" else -1
         run_up_um = self.backlash_um + self.prerun_um
-        if away * (home.go_to_um - home.position_um) < 2 * run_up_um:
-            raise ValueError(
-                f"home.go_to_um {home.go_to_um:g} is too near the switch at {home.position_um:g} um: keep "
+        if away * (go_to_um - home.position_um) < 2 * run_up_um:
+            return [
+                f"home.go_to_um {go_to_um:g} is too near the switch at {home.position_um:g} um: keep "
                 f"{2 * run_up_um:g} um away (twice backlash_um + prerun_um), on the side it backs off to"
-            )
-        return self
+            ]
+        return []
 
 
 class FrameSizeConfig(Strict):
@@ -250,6 +256,9 @@ class StackConfig(Strict):
     overlap: float = Field(0.5, ge=0, lt=1)
     settle_s: Seconds = 1.0
     pre_delay_s: Seconds = 0.0
+    return_to: Literal["none", "start", "end", "centre"] = Field(
+        "none", description="where the rail goes after the last stop"
+    )
     give_up_after: int = Field(3, ge=1, le=1000, description="frames missing in a row that end a job")
     default_preset: str | None = None
 
@@ -278,30 +287,34 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        seen: dict[int, str] = {}
-        for name, pin in self.pins().items():
-            if pin in seen:
-                raise ValueError(f"pin {pin} is used twice: {seen[pin]} and {name}")
-            seen[pin] = name
+        doubled = doubled_pins(self.model_dump())
+        if doubled:
+            raise ValueError("; ".join(doubled))
         default = self.stack.default_preset
         if default is not None and default not in self.presets:
             raise ValueError(f"stack.default_preset '{default}' is not in [presets]")
         return self
 
-    def pins(self) -> dict[str, int]:
-        """Every pin in use, by the name of its key."""
-        pins = {
-            "rail.step_pin": self.rail.step_pin,
-            "rail.direction_pin": self.rail.direction_pin,
-            "rail.enable_pin": self.rail.enable_pin,
-        }
-        if self.rail.home is not None:
-            pins["rail.home.pin"] = self.rail.home.pin
-        if isinstance(self.camera, DslrConfig):
-            pins["camera.release_pin"] = self.camera.release_pin
-            if self.camera.focus_pin is not None:
-                pins["camera.focus_pin"] = self.camera.focus_pin
-        return pins
+
+def doubled_pins(table: dict[str, Any]) -> list[str]:
+    """Say which pins of a configuration's table are used twice; any key that ends in ``pin`` names one."""
+    seen: dict[int, str] = {}
+    faults = []
+
+    def walk(value: Any, where: str) -> None:
+        for key, inner in value.items():
+            name = f"{where}{key}"
+            if isinstance(inner, dict):
+                walk(inner, f"{name}.")
+            elif (key == "pin" or key.endswith("_pin")) and isinstance(inner, int):
+                if inner in seen:
+                    faults.append(f"pin {inner} is used twice: {seen[inner]} and {name}")
+                seen.setdefault(inner, name)
+
+    for section in ("rail", "camera"):
+        if isinstance(table.get(section), dict):
+            walk(table[section], f"{section}.")
+    return faults
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -315,7 +328,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give the file with --config FILE") from error
+        raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from error
 
@@ -339,6 +352,8 @@ def parse_config(table: dict[str, Any], name: str) -> Config:
         return Config.model_validate(table)
     except ValidationError as error:
         faults = complaints(error, Config)
+        # Checks across sections wait in vain while a section is faulty: make this one all the same.
+        faults += [fault for fault in doubled_pins(table) if not any(fault in other for other in faults)]
         raise ConfigError("\n".join(f"{name}: {fault}" for fault in faults), faults=faults) from error
 
 

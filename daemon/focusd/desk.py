@@ -290,6 +290,12 @@ class Desk:
     def _start(self, request: JobStart, fields: dict[str, Any]) -> dict[str, Any]:
         known = None if request.job_id is None else self._known.get(request.job_id)
         if known is not None:
+            if {**known.request, "transaction": 0} != {**fields, "transaction": 0}:
+                raise RequestError(
+                    f"job_id '{request.job_id}' was used for another request: it starts one job, however "
+                    "often it comes; choose a new one",
+                    code="job_id_used",
+                )
             status = known.status.value
             return {"id": known.run_id, "job_id": known.job_id, "duplicate": True, "status": status}
         if self.is_busy and len(self._waiting) >= self._config.mqtt.queue_limit:

@@ -118,6 +118,8 @@ class Drafter:
         settings = request.settings()
         if settings.settle_s is None:
             settings = replace(settings, settle_s=effective["settle_s"])
+        if request.return_to is None:
+            settings = replace(settings, return_to=self._config.stack.return_to)
         from_um = self._start_um(rig)
         plan = z_plan.resolve(from_um, rig.marks_um)
         self._check_steps(plan)
@@ -125,6 +127,7 @@ class Drafter:
         facts = {
             "stops": len(plan),
             "requested_step_um": plan.requested_step_um,
+            "motor_step_um": float(self._estimator.spec.um_per_step),
             "step_um": plan.step_um,
             "first_um": plan.positions_um[0],
             "last_um": plan.positions_um[-1],

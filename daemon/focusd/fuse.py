@@ -26,6 +26,7 @@ from focusd.outputs.flat import write_jpeg, write_png
 from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
 
 OK, FAILED, USAGE = 0, 1, 2
+_KERNEL_PX = 5
 # Frames decoded ahead of the one being fused: one in work, one waiting.
 _AHEAD = 2
 # Response shown as white in a sharpness map, 8-bit levels: what the default rule takes for the largest.
@@ -70,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-g",
         "--gaussian",
         type=int,
-        default=5,
+        default=_KERNEL_PX,
         metavar="K",
         help="blur kernel of laplacian and average, odd, px (default: %(default)s)",
     )
@@ -78,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-l",
         "--laplacian",
         type=int,
-        default=5,
+        default=_KERNEL_PX,
         metavar="K",
         help="kernel of the Laplacian of laplacian and average, odd, px (default: %(default)s)",
     )
@@ -226,6 +227,12 @@ def _decoded(sources: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]
 
 
 def _fusion(args: argparse.Namespace) -> Fusion:
+    given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != _KERNEL_PX]
+    if given and args.method == "pyramid":
+        named = " and --".join(given)
+        sys.stderr.write(
+            f"focusd: --{named} means nothing to --method pyramid; laplacian and average use it\n"
+        )
     return Fusion(method=args.method, gaussian_px=args.gaussian, laplacian_px=args.laplacian)
 
 

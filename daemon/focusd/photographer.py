@@ -164,6 +164,8 @@ class Photographer:
             self._show("idle", fault=self._state.fault)
             return
         self._rig.make_safe()
+        if isinstance(error, Stopped):
+            self._rig.rail.distrust()
         doubtful = isinstance(error, RailError) and not self._rig.rail.trusted
         self._doubted |= doubtful
         self._show("error" if doubtful else "idle", fault=f"{error.code}: {error}" if doubtful else None)
@@ -192,6 +194,7 @@ class Photographer:
                     )
                 self._show(self._state.state, marks_um={**self._state.marks_um, end: rail.position_um})
             case MoveTo(_, to_um):
+                rail.route_to(to_um)  # a refusal comes before anything is shown
                 self._show("moving")
                 rail.move_to(to_um)
                 self._rest()
@@ -242,6 +245,7 @@ class Photographer:
             raise
         session.began_s, session.began_wall_s = self._clock.now_s(), time.monotonic()
         failure: FocusdError | None = None
+        was_trusted = self._rig.rail.trusted
         try:
             try:
                 self._photograph(session)
@@ -254,9 +258,10 @@ class Photographer:
             self._conclude(session, folder, last)
         finally:
             session.journal.close()
-        if failure is not None and not isinstance(failure, Cancelled):
-            raise failure
-        self._show("idle")
+        if failure is None or isinstance(failure, Cancelled):
+            self._show("idle")
+        else:
+            self._heed(failure, was_trusted)
 
     def _photograph(self, session: _Session) -> None:
         job, rail = session.job, self._rig.rail
@@ -329,7 +334,10 @@ class Photographer:
         """Return how a job ends by an error."""
         status: Literal[JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.INTERRUPTED] = JobStatus.FAILED
         if isinstance(error, Cancelled | Stopped):
-            status = JobStatus.INTERRUPTED if self._signals.quit.is_set() else JobStatus.CANCELLED
+            if self._signals.quit.is_set():
+                why = "the daemon was ended; what was fused so far is in the run's folder"
+                return Ended(JobStatus.INTERRUPTED, why, "interrupted", result)
+            status = JobStatus.CANCELLED
         return Ended(status, str(error), error.code, result)
 
     def _result(self, session: _Session) -> dict[str, Any]:

@@ -135,13 +135,16 @@ class Rail:
         EndstopHit, Stopped
             The move was cut short; the motor is off and the position untrusted.
         """
+        for leg in self.route_to(position_um, reach):
+            self._travel(leg, self.spec.ramp())
+
+    def route_to(self, position_um: float, reach: Reach | None = None) -> list[int]:
+        """Work out the step counts of `move_to`, and raise its refusals; moves nothing."""
         if not self._trusted:
             raise NotHomed(
                 "the rail's position is not known: send `home`, or drive to a known place and send `zero`"
             )
-        legs = self.spec.legs(self._steps, self._run_in, position_um, reach or self.spec.reach())
-        for leg in legs:
-            self._travel(leg, self.spec.ramp())
+        return self.spec.legs(self._steps, self._run_in, position_um, reach or self.spec.reach())
 
     def jog(self, by_um: float) -> None:
         """Move by a bounded distance, trusted or not: an operator at the rig is looking.

@@ -71,6 +71,8 @@ class Service:
         The same the rig's parts were built with.
     clock_is_synced : callable
         Whether the time of day can be trusted.
+    broker : str, optional
+        Address to connect to in place of the configured one.
     extras : mapping, optional
         Further commands of whoever built the rig.
     discard_frames : bool
@@ -85,6 +87,7 @@ class Service:
         signals: Signals,
         clock_is_synced: Callable[[], bool],
         *,
+        broker: str | None = None,
         extras: Mapping[str, Extra] | None = None,
         discard_frames: bool = False,
     ) -> None:
@@ -97,7 +100,7 @@ class Service:
         topics = Topics(config.rig.name)
         self._offline = (topics.of("availability"), _OFFLINE)
         self._link = Link(
-            config.mqtt,
+            config.mqtt if broker is None else config.mqtt.model_copy(update={"broker": broker}),
             _password(config),
             [topics.requests, topics.of("set")],
             self._offline,

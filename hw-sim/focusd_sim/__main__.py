@@ -13,14 +13,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from focusd import __version__
-from focusd.cli import EXIT_USAGE, add_overrides, check_presets, overridden
+from focusd.cli import EXIT_USAGE, add_overrides, overridden
+from focusd.cli import load as load_daemon
 from focusd.clock import BeatingClock
-from focusd.config import Config, broker_address, parse_config, read_toml
+from focusd.config import Config, broker_address, read_toml
 from focusd.errors import ConfigError, FocusdError
 from focusd.runner import Signals
 from focusd.service import Service
 from focusd_sim import demo
 from focusd_sim.cable import Cable
+from focusd_sim.catalogue import NAMES, scene_of
 from focusd_sim.clock import PacedClock
 from focusd_sim.config import SimConfig
 from focusd_sim.faults import Kind
@@ -31,8 +33,7 @@ _FULL_DISK_BYTES = 4096
 
 def load(args: argparse.Namespace) -> tuple[Config, SimConfig]:
     """Read a configuration file with a ``[sim]`` table; the command line goes over both."""
-    config = parse_config(overridden(read_toml(args.config), args), str(args.config))
-    check_presets(config, str(args.config))
+    config = load_daemon(overridden(read_toml(args.config), args), str(args.config))
     over = {"speed": args.speed, "scene": args.scene}
     table = {**config.sim, **{key: value for key, value in over.items() if value is not None}}
     return config, SimConfig.from_table(table)
@@ -45,11 +46,12 @@ def run(config: Config, sim: SimConfig, *, discard_frames: bool = False) -> int:
     signals = Signals()
     outside: dict[Kind, Callable[[bool], None]] = {"fill_disk": _fill_disk, "kill_process": _kill_process}
     with ExitStack() as stack:
+        through = None
         host, port, tls = broker_address(config.mqtt.broker)
         if not tls:  # a certificate names its host, so a TLS link is not led through the cable
             cable = stack.enter_context(Cable(host, port))
             outside["drop_broker"] = cable.pull
-            config = config.model_copy(update={"mqtt": config.mqtt.model_copy(update={"broker": cable.url})})
+            through = cable.url
         simulated = build(config, sim, clock, signals, rig_clock=beating, outside=outside)
         service = Service(
             config,
@@ -57,6 +59,7 @@ def run(config: Config, sim: SimConfig, *, discard_frames: bool = False) -> int:
             beating,
             signals,
             lambda: True,
+            broker=through,
             extras={"sim/fault": simulated.switch_fault},
             discard_frames=discard_frames,
         )
@@ -78,6 +81,13 @@ def _run(args: argparse.Namespace) -> int:
     return run(config, sim, discard_frames=args.discard_frames)
 
 
+def _check(args: argparse.Namespace) -> int:
+    _, sim = load(args)
+    scene_of(sim)
+    sys.stdout.write(f"{args.config}: good\n")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     parser = argparse.ArgumentParser(prog="focusd-sim", description="focusd on a rig that is not there.")
@@ -91,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--discard-frames", action="store_true", help="do not fuse: to measure what fusing costs a run"
     )
     runner.set_defaults(command=_run)
+    check = commands.add_parser("check", help="print every error of a file, its [sim] table included")
+    check.add_argument("config", type=Path, metavar="FILE")
+    check.set_defaults(command=_check, broker=None, rig=None, data=None, speed=None, scene=None)
     show = commands.add_parser("demo", help="one stack from a message to a picture, with its own broker")
     demo.add_arguments(show)
     show.set_defaults(command=demo.run)
@@ -110,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def add_sim_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that go over the ``[sim]`` table."""
     parser.add_argument("--speed", type=_positive, metavar="X", help="rig seconds a real second")
-    parser.add_argument("--scene", metavar="NAME", help="what stands before the lens")
+    parser.add_argument("--scene", metavar="NAME", help=f"what stands before the lens: {', '.join(NAMES)}")
 
 
 def _positive(text: str) -> float:

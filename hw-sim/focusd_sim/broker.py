@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from focusd.errors import LinkError
 
@@ -82,11 +82,22 @@ class Broker:
     async def _serve(self) -> None:
         from amqtt.broker import Broker as Amqtt
 
-        # It warns of every client that tries v5 first, which is what ours does.
+        class Courteous(Amqtt):  # type: ignore[misc]  # amqtt is untyped
+            """Sends a client the retained messages of its own filters; amqtt 0.12 sends everybody's."""
+
+            async def _publish_retained_messages_for_subscription(
+                self, subscription: tuple[str, int], session: Any
+            ) -> None:
+                holders = self._subscriptions.get(subscription[0], [])
+                if any(holder is session for holder, *_ in holders):
+                    await super()._publish_retained_messages_for_subscription(subscription, session)
+
+        # It warns, and raises, at every client that tries v5 first, which is what ours does.
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        self._loop.set_exception_handler(lambda _loop, _context: None)
         self._over = asyncio.Event()
-        broker = Amqtt(
+        broker = Courteous(
             {
                 "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{self.port}"}},
                 "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},

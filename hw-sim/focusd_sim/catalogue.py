@@ -26,6 +26,8 @@ def scene_of(sim: SimConfig) -> Scene:
 
 
 _MAKERS = {"wasp": wasp, "slope": slope, "spheres": spheres}
+NAMES = tuple(_MAKERS)
+"""The scenes there are."""
 
 
 def scene_named(name: str, *, seed: int = 1, shape: tuple[int, int] | None = None) -> Scene:
@@ -49,7 +51,7 @@ def scene_named(name: str, *, seed: int = 1, shape: tuple[int, int] | None = Non
     if name not in _MAKERS:
         close = difflib.get_close_matches(name, _MAKERS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ConfigError(f"no scene named {name!r}: {hint}There are {', '.join(_MAKERS)}")
+        raise ConfigError(f"no scene named {name!r}: {hint}there are {', '.join(_MAKERS)}")
     if shape is not None and min(shape) < 32:
         raise ConfigError(f"scene {name!r} of {shape[0]} x {shape[1]} px: ask for at least 32 x 32")
     return _MAKERS[name](seed, shape)

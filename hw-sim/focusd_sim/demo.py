@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo. Returns the exit code."""
     began_s = time.monotonic()
+    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
         url = args.broker
         if url is None:
@@ -65,10 +66,13 @@ def run(args: argparse.Namespace) -> int:
         job = _follow(client, daemon, started["data"])
         total_s = time.monotonic() - began_s
         folder = args.data / "runs" / job["id"]
-        if job["status"] != "done":
-            raise FocusdError(f"the job ended {job['status']}: {job['error']['message']}; see {log.name}")
-        print("Comparing with the scene's truth ...")
-        _report(review(args.config, args.scene, args.data, folder), folder, total_s)
+        if job["status"] == "done":
+            print("Comparing with the scene's truth ...")
+            _report(review(args.config, args.scene, args.data, folder), folder, total_s)
+        else:
+            print(f"The job ended {job['status']}: {job['error']['message']}; see {log.name}")
+            if not args.keep_running:
+                return 1
         if args.keep_running:
             print("\nStill running; the lines above work in another terminal. Ctrl-C ends it.", flush=True)
             _wait_for_interrupt(daemon)
@@ -157,9 +161,10 @@ def _show_commands(url: str, rig: str) -> None:
     host, port, _ = broker_address(url)
     where = f"-h {host} -p {port}"
     quoted = json.dumps({key: value for key, value in REQUEST.items() if key != "transaction"})
-    print("The same by hand:")
-    print(f"  mosquitto_sub {where} -v -t 'focusd/{rig}/+' -t 'focusd/{rig}/response/#'")
-    print(f"  mosquitto_pub {where} -t focusd/{rig}/request/job/start -m '{quoted}'")
+    print("The same by hand (the demo's own small broker speaks MQTT 3.1.1):")
+    topics = " ".join(f"-t 'focusd/{rig}/{name}'" for name in ("job", "event", "response/#"))
+    print(f"  mosquitto_sub {where} -v {topics}")
+    print(f"  mosquitto_pub {where} -q 1 -t focusd/{rig}/request/job/start -m '{quoted}'")
 
 
 def _report(found: Review, folder: Path, total_s: float) -> None:
@@ -199,6 +204,12 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait(60)
     except subprocess.TimeoutExpired:
         daemon.kill()
+
+
+def _leave(*_: object) -> None:
+    """Unwind, so that daemon and broker end with the demo; a second signal must not cut that short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _wait_for_interrupt(daemon: subprocess.Popen[bytes]) -> None:

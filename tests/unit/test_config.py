@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from focusd.app import rail_spec
+from focusd.cli import load
 from focusd.config import (
     Config,
     DslrConfig,
@@ -90,7 +91,6 @@ def test_the_other_camera() -> None:
     config = parse_config(changed({"camera": camera}), "rig.toml")
     assert isinstance(config.camera, Picamera2Config)
     assert config.camera.colour_gains == (1.5, 2.0)
-    assert "camera.release_pin" not in config.pins()
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_broker_addresses(url: str, address: tuple[str, int, bool]) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--config FILE"):
+    with pytest.raises(ConfigError, match=r"gone\.toml: No such file"):
         read_toml(tmp_path / "gone.toml")
     for content in (b"a = ", b"\xff", b"a = 1\na = 2"):
         (tmp_path / "bad.toml").write_bytes(content)
@@ -250,3 +250,32 @@ def test_the_rail_of_a_configuration_is_exact() -> None:
 def test_a_configuration_goes_into_the_record() -> None:
     config = parse_config(changed({"presets.moth": {"settle_s": 2}}), "rig.toml")
     assert Config.model_validate(config.model_dump()) == config
+
+
+def test_faults_of_every_kind_are_told_at_once() -> None:
+    """Of fields, across fields, across sections and of presets, though each alone would hide the next."""
+    table = changed(
+        {
+            "mqtt.broker": "localhost",
+            "rail.low_um": 9000,
+            "rail.high_um": 100,
+            "rail.start_um_s": 9,
+            "rail.cruise_um_s": 3,
+            "rail.step_pin": 17,
+            "rail.direction_pin": 17,
+            "stack.settle": 1,
+            "presets.wing": {"stepp": 3},
+        }
+    )
+    with pytest.raises(ConfigError) as raised:
+        load(table, "rig.toml")
+    told = str(raised.value)
+    for words in (
+        "mqtt://host:port",
+        "low_um 9000 must be below high_um 100",
+        "start_um_s 9 must not be above cruise_um_s 3",
+        "pin 17 is used twice",
+        "did you mean 'settle_s'",
+        "presets.wing: stepp: unknown key",
+    ):
+        assert words in told, words

@@ -704,3 +704,10 @@ def test_reports_become_messages(at: Hall) -> None:
     at.desk.hear(FrameFused(0, 1))
     at.desk.publish_metrics()
     assert at.published("metrics")[-1]["fused"] == 1
+
+
+def test_a_job_id_does_not_serve_twice(at: Hall) -> None:
+    """The same request again is a redelivery; another one under the old id would silently not be run."""
+    at.send("job/start", {**STACK, "job_id": "mine"})
+    answer = at.ask("job/start", {"z_plan": {"range": 10, "step": 5}, "job_id": "mine"})
+    assert (answer["status"], answer["code"]) == ("error", "job_id_used")

@@ -55,6 +55,7 @@ def test_a_whole_request_needs_nothing() -> None:
         "stops": 5,
         "requested_step_um": 30.0,
         "step_um": 25.0,
+        "motor_step_um": 5.0,
         "first_um": 3950.0,
         "last_um": 4050.0,
         "memory_bytes": 120_000,

@@ -218,7 +218,7 @@ def test_the_oracle_comes_close_to_the_truth(name, least_db):
 def test_unknown_names_get_a_suggestion():
     with pytest.raises(ConfigError, match=r"did you mean 'spheres'\?.*wasp, slope, spheres"):
         scene_named("sphere")
-    with pytest.raises(ConfigError, match="There are wasp"):
+    with pytest.raises(ConfigError, match="there are wasp"):
         scene_named("zebra")
     with pytest.raises(ConfigError, match="32 x 32"):
         scene_named("slope", shape=(20, 100))

@@ -98,12 +98,13 @@ class JobStart(Request):
     shutter_gap_s: Seconds | None = None
     post_shot_s: Seconds | None = None
     mirror_lockup_s: Seconds | None = None
-    return_to: Literal["none", "start", "end", "centre"] = "none"
+    return_to: Literal["none", "start", "end", "centre"] | None = None
     hold: Literal["always", "job", "off"] | None = None
 
     def settings(self) -> JobSettings:
         """How to visit the stops, as the core's value."""
-        return JobSettings(**{name: getattr(self, name) for name in JobSettings.__dataclass_fields__})
+        values = {name: getattr(self, name) for name in JobSettings.__dataclass_fields__}
+        return JobSettings(**{name: value for name, value in values.items() if value is not None})
 
 
 class JobPlan(JobStart):
@@ -213,6 +214,10 @@ def parse(model: type[R], fields: dict[str, Any]) -> R:
         return model.model_validate(fields)
     except ValidationError as error:
         faults = complaints(error, model)
+        inside = [name for name in fields if name in ZPlanModel.model_fields]
+        if inside and "z_plan" in model.model_fields:
+            named = ", ".join(inside)
+            faults.insert(0, f'{named} belong inside z_plan: {{"z_plan": {{"{inside[0]}": ...}}}}')
         raise RequestError("; ".join(faults), faults=faults) from error
     except PlanError as error:
         raise RequestError(str(error), code=error.code) from error
