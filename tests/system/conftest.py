@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import shutil
 import signal
@@ -175,7 +176,9 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Start ``focusd-sim run`` against a broker; options over `config/sim.toml` as a nested dict."""
     started: list[Daemon] = []
 
-    def start(url: str, *, speed: float = 2000.0, **over: Any) -> Daemon:
+    def start(
+        url: str, *, speed: float = 2000.0, environment: dict[str, str] | None = None, **over: Any
+    ) -> Daemon:
         table = tomllib.loads(CONFIG.read_text())
         table["sim"]["scene"] = "slope"
         for section, values in over.items():
@@ -189,7 +192,9 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
         command = [sys.executable, "-m", "focusd_sim", "run", "--config", str(config)]
         command += ["--broker", url, "--data", str(data), "--speed", str(speed)]
         with log.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=file, cwd=tmp_path)
+            process = subprocess.Popen(
+                command, stdout=file, stderr=file, cwd=tmp_path, env={**os.environ, **(environment or {})}
+            )
         started.append(Daemon(process, data, log))
         return started[-1]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -284,6 +286,28 @@ def test_falls_back_to_3_1_1(start_daemon: Callable[..., Daemon]) -> None:
             assert daemon.terminate() == 0
         finally:
             client.close()
+
+
+def test_what_systemd_is_told(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon], tmp_path: Path
+) -> None:
+    """Ready once, alive while it works, stopping when it is told to."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        daemon = start_daemon(mosquitto.url, speed=20, environment=environment)
+        told = [manager.recv(1000)]
+        client.wait("state")
+        client.ask("job/start", STACK)
+        while told.count(b"WATCHDOG=1") < 4:
+            told.append(manager.recv(1000))
+        assert client.values("job")[-1]["status"] == "running"
+        daemon.terminate()
+        while told[-1] != b"STOPPING=1":
+            told.append(manager.recv(1000))
+    assert told[0].startswith(b"READY=1\n")
+    assert set(told[1:-1]) == {b"WATCHDOG=1"}
 
 
 def test_faults_can_be_switched_live(rig: Daemon, client: Client) -> None:
