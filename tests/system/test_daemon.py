@@ -300,9 +300,9 @@ def test_what_systemd_is_told(
         told = [manager.recv(1000)]
         client.wait("state")
         client.ask("job/start", STACK)
+        client.wait("job", lambda job: job["status"] == "running")
         while told.count(b"WATCHDOG=1") < 4:
             told.append(manager.recv(1000))
-        assert client.values("job")[-1]["status"] == "running"
         daemon.terminate()
         while told[-1] != b"STOPPING=1":
             told.append(manager.recv(1000))
