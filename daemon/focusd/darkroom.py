@@ -6,6 +6,7 @@ and at the end asks for the prints: the files of the run.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -196,13 +197,10 @@ class Darkroom:
 
     def close(self) -> None:
         """Ask the thread to end once the tray is empty."""
-        asked = False
-        while not asked and not self._closed.is_set():
-            try:
+        while not self._closed.is_set():
+            with contextlib.suppress(queue.Full):
                 self._tray.put(None, timeout=_WAIT_S)
-                asked = True
-            except queue.Full:
-                continue
+                return
 
     def _put(self, item: _Negative | _Develop | _Begin, alarm: Callable[[], None] | None = None) -> None:
         while True:

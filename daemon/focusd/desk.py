@@ -197,13 +197,8 @@ class Desk:
         """Carry out a request at once and return the answer, or give an order and return None."""
         if message.expiry_s is not None and time.monotonic() - message.received_s > message.expiry_s:
             raise RequestError(f"the message expired after {message.expiry_s} s", code="expired")
-        if command in self._extras:
-            fields = read_payload(message.payload)
-            if isinstance(fields, str):
-                raise RequestError(f"'{command}' takes a JSON object, not a bare word")
-            return self._extras[command]({k: v for k, v in fields.items() if k != "transaction"})
         model = REQUESTS.get(command)
-        if model is None:
+        if model is None and command not in self._extras:
             if command in UNSUPPORTED:
                 raise RequestError(f"'{command}' is not built yet; see info.capabilities", code="unsupported")
             hint = did_you_mean(command, sorted(REQUESTS))
@@ -219,6 +214,8 @@ class Desk:
             if command not in ("job/start", "plan"):
                 raise RequestError(f"'{command}' takes a JSON object, e.g. {{}}, not a bare word")
             fields = {"preset": fields}
+        if model is None:
+            return self._extras[command]({k: v for k, v in fields.items() if k != "transaction"})
         request = parse(model, self._drafter.with_preset(fields) if issubclass(model, JobStart) else fields)
         self._check_fresh(request)
         match request:

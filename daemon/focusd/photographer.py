@@ -26,7 +26,7 @@ from focusd.errors import (
     RailError,
     Stopped,
 )
-from focusd.job import Captured, Ended, Finished, Job, JobEvent, JobStatus, Paused, Resumed, Started, advance
+from focusd.job import Ended, Finished, Job, JobEvent, JobStatus, Paused, Started, advance
 from focusd.journal import Journal, Runs, write_json
 from focusd.orders import (
     AllStop,
@@ -296,24 +296,22 @@ class Photographer:
 
     def _report(self, session: _Session, event: JobEvent) -> None:
         self._advance(session, event)
-        match event:
-            case Paused():
-                self._show("paused")
-            case Resumed() | Captured():
-                self._show("running")
-            case _:
-                self._show(self._state.state)
+        self._show("paused" if isinstance(event, Paused) else "running")
 
     def _advance(self, session: _Session, event: JobEvent) -> None:
         session.job = advance(session.job, event)
         self._post(JobChanged(session.job))
-        session.journal.append(type(event).__name__.lower(), self._clock.wall(), **asdict(event))
+        self._enter(session, event)
+
+    def _enter(self, session: _Session, event: JobEvent, *, sync: bool = False) -> None:
+        """Write an event into the journal, so that replaying it gives the job again."""
+        session.journal.append(type(event).__name__.lower(), self._clock.wall(), sync=sync, **asdict(event))
 
     def _conclude(self, session: _Session, folder: Path, last: Finished | Ended) -> None:
         """Write the record, then tell: who hears that a job is over finds all its files."""
         session.job = advance(session.job, last)
         try:
-            session.journal.append(type(last).__name__.lower(), self._clock.wall(), sync=True, **asdict(last))
+            self._enter(session, last, sync=True)
             write_json(folder / "run.json", self._record(session))
         finally:
             self._post(JobChanged(session.job))

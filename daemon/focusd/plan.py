@@ -10,14 +10,11 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Literal
 
 from focusd.errors import PlanError
 
 MAX_STOPS = 10_000
 """Most stops in one stack; a bound on memory, not on optics."""
-
-MarkName = Literal["near", "far"]
 
 
 def exact(value: float) -> Fraction:

@@ -109,8 +109,8 @@ class Runner:
         settings: JobSettings,
         deliver: Callable[[Stop, float, Frame], None],
         report: Callable[[JobEvent], None],
-        records: list[StopRecord] | None = None,
-    ) -> list[StopRecord]:
+        records: list[StopRecord],
+    ) -> None:
         """Photograph every stop.
 
         Parameters
@@ -124,13 +124,8 @@ class Runner:
             fusion is behind.
         report : callable
             Takes `StopDone`, `Paused`, `Resumed` and `Captured` as they happen.
-        records : list of StopRecord, optional
+        records : list of StopRecord
             Appended to as stops are reached, so that it is there for a stack that ends early.
-
-        Returns
-        -------
-        list of StopRecord
-            `records`, in order of visit.
 
         Raises
         ------
@@ -143,7 +138,7 @@ class Runner:
         """
         stack = _Stack(self._rig, self._clock, self._signals, self._pace, settings, deliver, report)
         try:
-            return stack.run(plan, [] if records is None else records)
+            stack.run(plan, records)
         finally:
             stack.abandon_pending()
             # Nothing is left on, whatever happened; only a finished stack may keep the motor holding.
@@ -180,7 +175,7 @@ class _Stack:
         self._total = 0
         self.complete = False
 
-    def run(self, plan: StackPlan, records: list[StopRecord]) -> list[StopRecord]:
+    def run(self, plan: StackPlan, records: list[StopRecord]) -> None:
         rail, camera = self._rig.rail, self._rig.camera
         route = [*plan.positions_um, *self._settings.return_positions_um(plan)]
         # The whole way is checked before the first pulse.
@@ -207,7 +202,6 @@ class _Stack:
             self._collect_pending()
         self.complete = True
         self._report(Captured())
-        return records
 
     def _photograph(self, stop: Stop, record: StopRecord) -> None:
         camera = self._rig.camera

@@ -95,9 +95,9 @@ class Service:
         self._config = config
         self._signals = signals
         self._unread = 0
-        self._stop_topic = Topics(config.rig.name).of("request/stop")
         post = self.events.put
         topics = Topics(config.rig.name)
+        self._stop_topic = topics.of("request/stop")
         self._offline = (topics.of("availability"), _OFFLINE)
         self._link = Link(
             config.mqtt if broker is None else config.mqtt.model_copy(update={"broker": broker}),
@@ -107,16 +107,14 @@ class Service:
             self._post_from_link,
             client_id=f"focusd-{config.rig.name}",
         )
-        pace = Pace(
-            config.stack.settle_s, config.stack.pre_delay_s, config.rail.hold, config.stack.give_up_after
-        )
+        pace = pace_of(config)
         runs = Runs(config.data.dir / "runs")
         self._darkroom = Darkroom(
             post,
             config.preview,
             config.mqtt.image_limit_bytes,
             signals.stop,
-            give_up_after=config.stack.give_up_after,
+            give_up_after=pace.give_up_after,
             discard=discard_frames,
         )
         self._photographer = Photographer(
@@ -240,6 +238,12 @@ class Service:
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self.events.put(Quit(signum))
+
+
+def pace_of(config: Config) -> Pace:
+    """Return the rig's own times, as the core's value."""
+    stack = config.stack
+    return Pace(stack.settle_s, stack.pre_delay_s, config.rail.hold, stack.give_up_after)
 
 
 _VERSIONS = {5: "5", 4: "3.1.1"}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from focusd.config import read_toml
 from focusd.errors import ConfigError
+from focusd.schema import complaints
 from focusd_sim.carriage import Screw
 from focusd_sim.driver import CHIPS, Chip
 from focusd_sim.endstop import Switch
@@ -241,36 +241,10 @@ class SimConfig(BenchConfig):
         try:
             return cls.model_validate(dict(table))
         except ValidationError as error:
-            lines = [_sentence(cls, fault) for fault in error.errors()]
+            lines = [f"  sim.{line}" for line in complaints(error, cls)]
             raise ConfigError("the [sim] table cannot be used:\n" + "\n".join(lines), errors=lines) from error
 
     @classmethod
     def from_toml(cls, path: Path) -> SimConfig:
         """Read the ``[sim]`` table of a TOML file; without one, everything has its default."""
-        try:
-            with path.open("rb") as file:
-                table = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path} cannot be read: {error}") from error
-        return cls.from_table(table.get("sim", {}))
-
-
-def _sentence(model: type[BaseModel], fault: Any) -> str:
-    path = [str(part) for part in fault["loc"]]
-    where = ".".join(["sim", *path])
-    if fault["type"] != "extra_forbidden":
-        return f"  {where}: {fault['msg']}, not {fault['input']!r}" if path else f"  {where}: {fault['msg']}"
-    near = difflib.get_close_matches(path[-1], _keys(model, path[:-1]), n=1)
-    return f"  {where}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
-
-
-def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
-    """Keys of the table at `path` below `model`."""
-    for part in path:
-        if part == "faults":
-            return list(FaultConfig.model_fields)
-        annotation = model.model_fields[part].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+        return cls.from_table(read_toml(path).get("sim", {}))

@@ -71,9 +71,6 @@ class Layer:
             for c in range(0, cols, _TILE)
         ]
         self._ranges = [(int(self._index[t].min()), int(self._index[t].max())) for t in self._tiles]
-        self._column = {
-            w: _columns(min(rows, _TILE), w) for w in {t[1].stop - t[1].start for t in self._tiles}
-        }
         self._row = np.arange(_TILE, dtype=np.float32)[:, None] * np.float32(len(_FINE_PX))
 
     def draw(self, canvas: NDArray[np.uint8], focus_um: float) -> None:

@@ -13,13 +13,13 @@ import pytest
 from focusd.app import rail_spec
 from focusd.config import Config, PreviewConfig, parse_config
 from focusd.darkroom import Darkroom, FrameSpoiled, Picture
-from focusd.estimate import Pace
 from focusd.job import Job, JobSettings
 from focusd.journal import Runs
 from focusd.orders import JobChanged, Order, Report, RigState, RunJob
 from focusd.photographer import Photographer
 from focusd.plan import ZPlan
 from focusd.runner import Runner, Signals
+from focusd.service import pace_of
 from focusd.worker import Worker
 from focusd_sim.catalogue import scene_named
 from focusd_sim.clock import VirtualClock
@@ -117,12 +117,10 @@ def studio(tmp_path: Path, slope: Scene) -> Iterator[Callable[..., Studio]]:
         simulated = build(config, sim, clock, signals, scene=slope if use_slope else scene)
         posted: list[Any] = []
         darkroom = Darkroom(posted.append, PreviewConfig(), 900_000, signals.stop)
-        stack = config.stack
-        pace = Pace(stack.settle_s, stack.pre_delay_s, config.rail.hold, stack.give_up_after)
         runs = Runs(tmp_path / "runs")
         photographer = Photographer(
             simulated.rig,
-            Runner(simulated.rig, clock, signals, pace),
+            Runner(simulated.rig, clock, signals, pace_of(config)),
             darkroom,
             runs,
             config,

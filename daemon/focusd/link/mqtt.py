@@ -63,7 +63,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The broker is away or refused us; the client keeps trying unless `final`."""
+    """The broker is away or refused us; the client keeps trying."""
 
     reason: str
 
@@ -272,8 +272,8 @@ class Link:
             self._post(Disconnected(f"the broker refused: {reason}"))
             return
         self._hang_ups = 0
-        self._speaks_v5 |= self._version == MQTTProtocolVersion.MQTTv5
         if self._version == MQTTProtocolVersion.MQTTv5:
+            self._speaks_v5 = True
             # Retain-as-published tells a replayed request from a fresh one.
             options = SubscribeOptions(qos=1, retainAsPublished=True)
             client.subscribe([(topic, options) for topic in self._subscriptions])
