@@ -4,25 +4,44 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # What the tests want from the system; installed where root or sudo allows it.
-SYSTEM := mosquitto mosquitto_pub:mosquitto-clients
+SYSTEM := mosquitto mosquitto_pub:mosquitto-clients gcc /usr/include/stdint.h:libc6-dev \
+	libturbojpeg.so.0:libturbojpeg0
+# And what runs the kernel as an ARM would.
+CROSS := aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdint.h:libc6-dev-arm64-cross \
+	qemu-aarch64-static:qemu-user-static
 
-.PHONY: help demo install test check bench clean format
+# The compiled loops of fusion: installing makes them, where there is a compiler, and again when they are out of date.
+KERNEL := $(wildcard daemon/focusd/fusion/*.[ch]) daemon/build_kernel.py
+LIBRARY := daemon/focusd/fusion/_kernel.so
+COMPILER := $(shell command -v "$${CC:-cc}")
+ABSENT := $(if $(wildcard $(LIBRARY)),,$(if $(COMPILER),absent))
+
+.PHONY: help demo install test test-kernel check bench clean format absent
 
 help:
-	@echo "make demo      one stack on the simulated rig, from an MQTT message to a picture"
-	@echo "make install   $(VENV)/ with both packages and their commands"
-	@echo "make test      the fast suites; installs what they need"
-	@echo "make check     ruff, mypy, import-linter"
-	@echo "make bench     figures: what fusing costs"
+	@echo "make demo         one stack on the simulated rig, from an MQTT message to a picture"
+	@echo "make install      $(VENV)/ with both packages and their commands"
+	@echo "make test         the fast suites; installs what they need"
+	@echo "make test-kernel  the C loops on several machines, bit for bit; and sanitizers"
+	@echo "make check        ruff, mypy, import-linter"
+	@echo "make bench        figures: what fusing costs"
 
 demo: $(VENV)/.installed
 	@$(BIN)/focusd-sim demo --config config/sim.toml $(ARGS)
 
 install: $(VENV)/.installed
 
-test: $(VENV)/.developed
+# Make looks for the compiler anew once it has been installed.
+test:
 	@.ci/need $(SYSTEM)
+	@$(MAKE) --no-print-directory $(VENV)/.developed
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-kernel:
+	@.ci/need $(SYSTEM)
+	@[ "$$(uname -m)" = aarch64 ] || .ci/need $(CROSS)
+	@$(MAKE) --no-print-directory $(VENV)/.developed
+	@$(BIN)/python .ci/kernel.py
 
 check: $(VENV)/.developed
 	$(BIN)/ruff check .
@@ -38,19 +57,19 @@ format: $(VENV)/.developed
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) demo-data build dist
+	rm -rf $(VENV) demo-data build dist $(LIBRARY)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "focusd needs Python 3.11 or later: make PYTHON=python3.11" >&2; exit 1; }
 	@echo "Making $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "no venv: apt install python3-venv" >&2; exit 1; }
 
-$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml $(KERNEL) | $(VENV)/bin/python
 	@echo "Installing focusd and the simulator into $(VENV) (a minute) ..."
 	@$(PIP) install -e '.[sim]'
 	@touch $@
 
-$(VENV)/.developed: pyproject.toml | $(VENV)/.installed
+$(VENV)/.developed: pyproject.toml $(KERNEL) $(ABSENT) | $(VENV)/.installed
 	@echo "Installing what the tests need into $(VENV) ..."
 	@$(PIP) install -e '.[dev]'
 	@touch $@

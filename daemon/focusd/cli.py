@@ -9,17 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focusd import __version__, fuse
+from focusd import __version__, about, develop, forecast, fuse
 from focusd.config import Config, load_config, parse_config, read_toml
-from focusd.errors import ConfigError, FocusdError
+from focusd.errors import ConfigError, FocusdError, RequestError
 from focusd.link.payloads import preset_faults
 
 EXIT_USAGE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
-    args = _parser().parse_args(arguments)
+    """Run one command. Returns the exit code: 0 done, 1 failed, 2 wrong usage, request or configuration."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.version:
+        print("\n".join(about.describe()) if args.verbose else f"focusd {__version__}")
+        return 0
+    if args.command is None:
+        parser.error("a COMMAND is required: see focusd --help")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         return int(args.command(args))
@@ -28,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except FocusdError as error:
         print(f"focusd: {error}", file=sys.stderr)
-        return 1
+        return EXIT_USAGE if isinstance(error, RequestError) else 1
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
@@ -90,12 +96,20 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(args: argparse.Namespace) -> int:
+    return forecast.run(load(overridden(read_toml(args.config), args), str(args.config)), args)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="focusd", description="Headless focus stacking: one MQTT message in, one sharp image out."
     )
-    parser.add_argument("--version", action="version", version=f"focusd {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument(
+        "--verbose", action="store_true", help="with --version: libraries, the way frames are fused, its time"
+    )
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(metavar="COMMAND")
     run = commands.add_parser("run", help="the daemon: obey MQTT requests until SIGTERM")
     run.add_argument("--config", type=Path, required=True, metavar="FILE")
     add_overrides(run)
@@ -106,7 +120,17 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="print every error of a configuration file")
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(command=_check)
+    plan = commands.add_parser("plan", help="what a job would take: stops, time, memory, disk; moves nothing")
+    plan.add_argument("--config", type=Path, required=True, metavar="FILE")
+    plan.add_argument("--data", metavar="DIR", type=Path, help="over [data] dir")
+    forecast.add_arguments(plan)
+    plan.set_defaults(command=_plan, broker=None, rig=None)
     fuse_parser = commands.add_parser("fuse", help="fuse image files into one")
     fuse.add_arguments(fuse_parser)
     fuse_parser.set_defaults(command=fuse.run)
+    develop_parser = commands.add_parser(
+        "develop", help="the picture of a stack that was cut short, from its saved state"
+    )
+    develop.add_arguments(develop_parser)
+    develop_parser.set_defaults(command=develop.run)
     return parser

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from focusd.errors import ConfigError
+from focusd.job import FusionMode, Preference
 from focusd.optics import Optics
 from focusd.schema import Strict, complaints
+from focusd.slab_plan import LARGEST_SLAB, SlabPlan
 
 Pin = Annotated[int, Field(ge=0, le=27, description="BCM number")]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -80,6 +82,9 @@ class DataConfig(Strict):
     """``[data]``: where runs are kept."""
 
     dir: FilePath = Path("/var/lib/focusd")
+    checkpoint_s: float = Field(
+        180.0, ge=0, le=86_400, description="least time between two saved states of a stack; 0: none is saved"
+    )
 
 
 class HomeConfig(Strict):
@@ -185,6 +190,10 @@ class DslrConfig(Strict):
     wake_s: Seconds = Field(0.0, description="half-press this long before the first shot, to wake the camera")
     frame_timeout_s: Seconds = Field(30.0, description="longest wait for a frame's file")
     frame_size: FrameSizeConfig | None = None
+    frame_colour: Literal["grey", "4:2:0", "4:4:4"] = Field(
+        "4:2:0", description="of the files that arrive; for foreseeing memory and disk, as frame_bits"
+    )
+    frame_bits: Literal[8, 16] = 8
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -260,7 +269,17 @@ class StackConfig(Strict):
         "none", description="where the rail goes after the last stop"
     )
     give_up_after: int = Field(3, ge=1, le=1000, description="frames missing in a row that end a job")
+    slab: int = Field(0, ge=0, le=LARGEST_SLAB, description="stops fused by themselves as well; 0: none")
+    slab_overlap: int = Field(0, ge=0, lt=LARGEST_SLAB, description="stops a slab shares with the next")
+    prefer: Preference = Field("none", description="end that wins where two depths answer about alike")
+    fusion_mode: FusionMode = Field("default", description="the best picture, or fast: a little less, sooner")
     default_preset: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.slab:
+            SlabPlan(self.slab, self.slab_overlap)
+        return self
 
 
 class PreviewConfig(Strict):

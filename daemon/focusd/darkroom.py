@@ -13,14 +13,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from focusd.checkpoint import Saver, StateError, read_state
 from focusd.config import PreviewConfig
 from focusd.errors import CameraError, FocusdError, FrameLost, FusionError, Stopped
 from focusd.fusion import Fusion
-from focusd.images import decode_image, encode_jpeg
+from focusd.fusion.relief import Relief
+from focusd.needs import FrameForm
+from focusd.orders import Trouble
 from focusd.outputs.prints import depth_picture, write_prints
-from focusd.rig import Frame, Image
+from focusd.pictures.images import decode_frame, encode_jpeg
+from focusd.pictures.metadata import Metadata, stack_text
+from focusd.pictures.metadata import read as read_metadata
+from focusd.pictures.planes import Planes
+from focusd.pictures.samples import Image
+from focusd.rig import Frame
+from focusd.slabs import Slab, Slabs
 from focusd.worker import Worker
 
 _TRAY = 2
@@ -52,7 +61,7 @@ class FrameSpoiled:
     reason: str
 
 
-FuseReport = Picture | FrameFused | FrameSpoiled
+FuseReport = Picture | FrameFused | FrameSpoiled | Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +76,17 @@ class Prints:
         Frames in the picture.
     spoiled : tuple of int
         Stops whose frame could not be fused.
+    stops : frozenset of int
+        Stops that are in the picture.
+    slabs : tuple of Slab
+        Written beside it.
     """
 
     result: dict[str, Any] | None
     fused: int
     spoiled: tuple[int, ...]
+    stops: frozenset[int]
+    slabs: tuple[Slab, ...] = ()
 
 
 NO_PRINTS: dict[str, Any] = dict.fromkeys(("url", "sha256", "bytes", "width", "height", "depth"))
@@ -91,8 +106,35 @@ class _Develop:
     reply: queue.SimpleQueue[Prints | FocusdError] = field(default_factory=queue.SimpleQueue)
 
 
+@dataclass(frozen=True, slots=True)
+class _Restore:
+    path: Path
+    reply: queue.SimpleQueue[FocusdError | None] = field(default_factory=queue.SimpleQueue)
+
+
+@dataclass(frozen=True, slots=True)
 class _Begin:
     """Forget everything and start a new stack."""
+
+    saver: Saver | None
+    admit: Callable[[FrameForm], None] | None
+    slabs: Slabs | None
+    fusion: Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class _Plate:
+    """A finished picture; takes a fifth of the memory of the fusion it came from."""
+
+    image: Image | Planes
+    relief: Relief
+    frames: int
+    white: int
+    metadata: Metadata
+
+
+_Item = _Negative | _Develop | _Restore | _Begin
+_Answer = TypeVar("_Answer")
 
 
 class Darkroom:
@@ -131,8 +173,16 @@ class Darkroom:
         self.image_limit_bytes = image_limit_bytes
         self._stop = stop
         self._discard = discard
-        self._tray: queue.Queue[_Negative | _Develop | _Begin | None] = queue.Queue(_TRAY)
+        self._tray: queue.Queue[_Item | None] = queue.Queue(_TRAY)
         self._fusion = Fusion()
+        self._saver: Saver | None = None
+        self._admit: Callable[[FrameForm], None] | None = None
+        self._slabs: Slabs | None = None
+        self._refusal: FocusdError | None = None
+        self._plate: _Plate | None = None
+        self._planes: Planes | None = None
+        self._metadata = Metadata()
+        self._stops: set[int] = set()
         self._spoiled: list[int] = []
         self._previewed_s = 0.0
         self._closed = threading.Event()
@@ -140,11 +190,58 @@ class Darkroom:
 
     # The job thread's side.
 
-    def begin(self, beat: Callable[[], None]) -> None:
-        """Start a new stack; `beat` is called while a caller has to wait, as a sign of life."""
+    def begin(
+        self,
+        beat: Callable[[], None],
+        saver: Saver | None = None,
+        admit: Callable[[FrameForm], None] | None = None,
+        slabs: Slabs | None = None,
+        fusion: Fusion | None = None,
+    ) -> None:
+        """Start a new stack.
+
+        Parameters
+        ----------
+        beat : callable
+            Called while a caller has to wait, as a sign of life.
+        saver : Saver, optional
+            Saves the stack's state between two frames when it is due. The rig goes on meanwhile until the
+            tray is full.
+        admit : callable, optional
+            Told the form of the first frame before it is fused; raises `FocusdError` when such a stack would
+            not fit, which ends the stack.
+        slabs : Slabs, optional
+            Takes every frame as well. One that cannot be written is told as `Trouble`, and the stack goes on.
+        fusion : Fusion, optional
+            An empty one, with the settings to fuse by.
+        """
         self._beat = beat
-        self._spoiled_in_a_row = 0  # the fuse thread is idle between two stacks
-        self._put(_Begin())
+        self._spoiled_in_a_row, self._refusal = 0, None  # the fuse thread is idle between two stacks
+        self._put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion))
+
+    def restore(self, path: Path, beat: Callable[[], None], alarm: Callable[[], None]) -> None:
+        """Go back to a stack as its saver left it, so that `develop` can be asked for; blocks meanwhile.
+
+        Parameters
+        ----------
+        path : Path
+            What the saver wrote.
+        beat : callable
+            As for `begin`.
+        alarm : callable
+            As for `develop`.
+
+        Raises
+        ------
+        StateError
+            The file cannot be used.
+        FocusdError
+            The fuse thread is gone.
+        """
+        self._beat = beat
+        order = _Restore(path)
+        self._put(order, alarm)
+        self._await(order.reply, "while a saved stack was read", alarm)
 
     def deliver(self, stop_index: int, position_um: float, frame: Frame) -> None:
         """Hand in a frame; blocks while the tray is full.
@@ -155,7 +252,11 @@ class Darkroom:
             The emergency stop was pressed meanwhile.
         CameraError
             Too many frames in a row could not be fused.
+        FocusdError
+            The stack does not fit this machine.
         """
+        if self._refusal is not None:
+            raise self._refusal
         if self._spoiled_in_a_row >= self._give_up_after:
             raise CameraError(
                 f"{self._spoiled_in_a_row} frames in a row cannot be used; the events say why of each: check "
@@ -184,16 +285,7 @@ class Darkroom:
         """
         order = _Develop(folder)
         self._put(order, alarm)
-        while True:
-            self._beat()
-            try:
-                answer = order.reply.get(timeout=_WAIT_S)
-            except queue.Empty:
-                self._check("while the picture was finished", alarm)
-                continue
-            if isinstance(answer, FocusdError):
-                raise answer
-            return answer
+        return self._await(order.reply, "while the picture was finished", alarm)
 
     def close(self) -> None:
         """Ask the thread to end once the tray is empty."""
@@ -202,7 +294,21 @@ class Darkroom:
                 self._tray.put(None, timeout=_WAIT_S)
                 return
 
-    def _put(self, item: _Negative | _Develop | _Begin, alarm: Callable[[], None] | None = None) -> None:
+    def _await(
+        self, reply: queue.SimpleQueue[_Answer | FocusdError], when: str, alarm: Callable[[], None]
+    ) -> _Answer:
+        while True:
+            self._beat()
+            try:
+                answer = reply.get(timeout=_WAIT_S)
+            except queue.Empty:
+                self._check(when, alarm)
+                continue
+            if isinstance(answer, FocusdError):
+                raise answer
+            return answer
+
+    def _put(self, item: _Item, alarm: Callable[[], None] | None = None) -> None:
         while True:
             self._beat()
             try:
@@ -238,21 +344,33 @@ class Darkroom:
             match item:
                 case None:
                     return
-                case _Begin():
-                    self._fusion = Fusion()
-                    self._spoiled = []
-                    self._previewed_s = time.monotonic()
+                case _Begin(saver, admit, slabs, fusion):
+                    self._forget(saver)
+                    self._admit, self._slabs, self._fusion = admit, slabs, fusion
                 case _Negative():
                     self._fuse(item)
+                    self._save(worker)
+                case _Restore(path, back):
+                    back.put(self._read(path, worker))
                 case _Develop(folder, reply):
                     reply.put(self._print(folder))
 
+    def _forget(self, saver: Saver | None = None) -> None:
+        self._fusion, self._plate = Fusion(), None
+        self._saver, self._admit, self._slabs = saver, None, None
+        self._metadata = Metadata()
+        self._stops = set()
+        self._spoiled = []
+        self._previewed_s = time.monotonic()
+
     def _fuse(self, negative: _Negative) -> None:
-        if self._discard:
+        if self._discard or self._refusal is not None:
             return
         frame = negative.frame
         try:
-            image = _image_of(frame)
+            image = self._image_of(frame)
+            if self._fusion.frames == 0 and not self._fits(image, frame):
+                return
             self._fusion.add(image, negative.position_um)
         except (FrameLost, FusionError) as error:
             self._spoiled.append(negative.stop_index)
@@ -260,36 +378,115 @@ class Darkroom:
             self._post(FrameSpoiled(negative.stop_index, frame.name, str(error)))
             return
         self._spoiled_in_a_row = 0
+        self._stops.add(negative.stop_index)
         self._post(FrameFused(negative.stop_index, self._fusion.frames))
+        self._cut(negative, image)
         now_s = time.monotonic()
         if self._fusion.frames == 1 or now_s - self._previewed_s >= self._preview.interval_s:
             self._previewed_s = now_s
             picture = self._fusion.preview(self._preview.max_side_px)
-            self._post(Picture("preview", self._jpeg(picture, 80)))
+            self._post(Picture("preview", self._jpeg(picture, 80, self._fusion.white)))
+
+    def _cut(self, negative: _Negative, image: Image | Planes) -> None:
+        """Fuse a frame into its slabs as well; whatever becomes of them, the stack goes on."""
+        if self._slabs is not None:
+            try:
+                self._slabs.add(
+                    negative.stop_index, image, negative.position_um, self._fusion, self._metadata
+                )
+            except FocusdError as error:
+                self._post(Trouble(str(error)))
+
+    def _last_slabs(self) -> tuple[Slab, ...]:
+        """Write the slabs that are left; all there are."""
+        if self._slabs is None:
+            return ()
+        try:
+            return self._slabs.finish()
+        except FocusdError as error:
+            self._post(Trouble(str(error)))
+            return self._slabs.finished
+
+    def _image_of(self, frame: Frame) -> Image | Planes:
+        if frame.image is not None:
+            return frame.image
+        if frame.encoded is None:
+            raise FrameLost(f"{frame.name}: neither an image nor a file")
+        # Every file of a stack is decoded into the same memory.
+        image = decode_frame(frame.encoded, frame.name, self._planes)
+        if self._fusion.frames == 0:
+            self._metadata = read_metadata(frame.encoded)
+        self._planes = image if isinstance(image, Planes) else None
+        return image
+
+    def _fits(self, image: Image | Planes, frame: Frame) -> bool:
+        """Ask whether a stack of such frames has room; a refusal is kept for whoever asks next."""
+        if self._admit is not None:
+            try:
+                self._admit(FrameForm.of(image, encoded=frame.encoded is not None))
+            except FocusdError as error:
+                self._refusal = error
+                return False
+        return True
+
+    def _save(self, worker: Worker) -> None:
+        """Save the state if it is time; a stack that cannot be saved goes on all the same."""
+        if self._saver is None or self._fusion.frames == 0 or not self._saver.is_due(self._fusion.nbytes):
+            return
+
+        def go_on() -> None:
+            worker.beat()
+            if self._stop.is_set():
+                raise Stopped("the emergency stop was pressed while the state was saved")
+
+        about = {"stops": sorted(self._stops), "spoiled": self._spoiled}
+        try:
+            self._saver.save(self._fusion.state(), about, go_on)
+        except Stopped:
+            return  # the job thread has heard it too, and waits for the picture
+        except FocusdError as error:
+            self._post(Trouble(f"a crash or a power cut would now lose the stack: {error}"))
+
+    def _read(self, path: Path, worker: Worker) -> FocusdError | None:
+        self._forget()  # or two states would lie in memory
+        try:
+            saved = read_state(path, worker.beat)
+            self._fusion = Fusion.of_state(saved.state)
+            self._stops = {int(stop) for stop in saved.about["stops"]}
+            self._spoiled = [int(stop) for stop in saved.about["spoiled"]]
+        except StateError as error:
+            return error
+        except (FocusdError, LookupError, TypeError, ValueError, MemoryError) as error:
+            self._forget()
+            return StateError(f"{path}: read, but this focusd cannot go on from it ({error!r})")
+        return None
 
     def _print(self, folder: Path) -> Prints | FocusdError:
-        spoiled = tuple(self._spoiled)
-        if self._fusion.frames == 0:
-            return Prints(None, 0, spoiled)
-        fused = self._fusion.frames
-        result = self._fusion.result()
+        spoiled, stops = tuple(self._spoiled), frozenset(self._stops)
+        if self._refusal is not None:
+            return self._refusal
+        if self._fusion.frames:
+            fusion = self._fusion
+            self._fusion = Fusion()  # makes room for the maps at full size
+            metadata = self._metadata.about(stack_text(fusion.positions_um))
+            self._plate = _Plate(fusion.image(), fusion.relief(), fusion.frames, fusion.white, metadata)
+            del fusion
+        plate = self._plate
+        if plate is None:
+            return Prints(None, 0, spoiled, stops)
         # For the wire first: should the disk be full, the picture is seen at least.
-        self._post(Picture("final", self._jpeg(result.image, 90)))
-        self._post(Picture("depth", self._jpeg(depth_picture(result.depth_um), 90)))
+        self._post(Picture("final", self._jpeg(plate.image, 90, plate.white)))
+        self._post(Picture("depth", self._jpeg(depth_picture(plate.relief.depth_um), 90)))
         try:
-            return Prints(write_prints(folder, result), fused, spoiled)
+            result = write_prints(
+                folder, plate.image, plate.relief, white=plate.white, metadata=plate.metadata
+            )
         except FocusdError as error:
             return error
         except OSError as error:
             return FocusdError(f"{folder}: {error.strerror}; is the disk full?")
+        # After the picture, which comes first where the disk is short.
+        return Prints(result, plate.frames, spoiled, stops, self._last_slabs())
 
-    def _jpeg(self, image: Image, quality: int) -> bytes:
-        return encode_jpeg(image, quality=quality, limit_bytes=self.image_limit_bytes)
-
-
-def _image_of(frame: Frame) -> Image:
-    if frame.image is not None:
-        return frame.image
-    if frame.encoded is None:
-        raise FrameLost(f"{frame.name}: neither an image nor a file")
-    return decode_image(frame.encoded, frame.name)
+    def _jpeg(self, image: Image | Planes, quality: int, white: int | None = None) -> bytes:
+        return encode_jpeg(image, quality=quality, limit_bytes=self.image_limit_bytes, white=white)

@@ -16,7 +16,7 @@ from focusd.board import Board
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.darkroom import FrameFused, FrameSpoiled, FuseReport, Picture
-from focusd.draft import Drafter
+from focusd.draft import Draft, Drafter
 from focusd.errors import FocusdError, RequestError
 from focusd.job import Ended, Job, JobStatus, advance
 from focusd.journal import Runs
@@ -52,6 +52,7 @@ from focusd.orders import (
     Trouble,
     Zero,
 )
+from focusd.room import NoRoom
 from focusd.runner import Signals
 from focusd.schema import did_you_mean
 
@@ -112,6 +113,7 @@ class Desk:
         self._rig = RigState()
         self._job: Job | None = None
         self._waiting: deque[Job] = deque()
+        self._drafts: dict[str, Draft] = {}
         self._outstanding = 0
         self._fused = 0
         self._known: OrderedDict[str, Job] = OrderedDict()
@@ -298,6 +300,7 @@ class Desk:
         if self.is_busy and len(self._waiting) >= self._config.mqtt.queue_limit:
             raise RequestError(f"{len(self._waiting)} jobs are waiting already; try again later", code="busy")
         draft = self._drafter.draft(request, self._rig)
+        self._drafter.admit(draft)
         run_id = self._runs.new_id(self._clock.wall())
         job = Job(run_id, draft.z_plan, draft.plan, draft.settings, request.job_id, fields)
         if request.job_id is not None:
@@ -305,20 +308,27 @@ class Desk:
             while len(self._known) > _KNOWN_JOBS:
                 self._known.popitem(last=False)
         self._waiting.append(job)
+        self._drafts[run_id] = draft
         self._board.event("job_queued", id=job.run_id, job_id=job.job_id)
         ahead = len(self._waiting) - 1 + self._outstanding
         self._next_job()
         return {"id": job.run_id, "job_id": job.job_id, "ahead": ahead, **draft.facts}
 
     def _next_job(self) -> None:
-        if self._outstanding or not self._waiting:
-            return
-        self._signals.cancel.clear()
-        self._signals.pause.clear()
-        self._job = self._waiting.popleft()
-        self._fused = 0
-        self._board.show_job(self._job)
-        self._give(RunJob(self._job))
+        """Begin the first waiting job that still fits; memory and disk may have gone while it waited."""
+        while self._waiting and not self._outstanding:
+            job = self._waiting.popleft()
+            try:
+                self._drafter.admit(self._drafts.pop(job.run_id))
+            except NoRoom as error:
+                self._end(job, JobStatus.FAILED, str(error), error.code)
+                continue
+            self._signals.cancel.clear()
+            self._signals.pause.clear()
+            self._job = job
+            self._fused = 0
+            self._board.show_job(job)
+            self._give(RunJob(job))
 
     def _refer(self, command: str, request: JobRef) -> dict[str, Any]:
         """Cancel, pause or resume."""
@@ -367,6 +377,7 @@ class Desk:
 
     def _end(self, job: Job, status: JobStatus, error: str, code: str) -> None:
         """End a job that never began."""
+        self._drafts.pop(job.run_id, None)
         ended = advance(job, Ended(status, error, code))  # type: ignore[arg-type]  # callers pass an end
         self._remember(ended)
         self._board.event(f"job_{ended.status.value}", id=job.run_id, job_id=job.job_id, error=error)

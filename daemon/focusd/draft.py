@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from focusd.camera_spec import frame_form
 from focusd.config import Config
 from focusd.errors import NotHomed, PlanError, RequestError
-from focusd.estimate import Estimator
+from focusd.estimate import Estimate, Estimator
 from focusd.job import JobSettings
 from focusd.link.payloads import JobStart, Settings
 from focusd.orders import RigState
 from focusd.plan import StackPlan, ZPlan
+from focusd.room import Room, read_room
 from focusd.schema import did_you_mean
 
 # Fields that say nothing about the stack itself.
@@ -30,13 +33,17 @@ class Draft:
         Its stops.
     settings : JobSettings
         How to visit them.
+    estimate : Estimate
+        What it takes.
     facts : dict
-        What the response tells: stops, steps, ends, time, memory and disk.
+        What the response tells: stops, steps, start and ends, time, memory and disk (needed and free),
+        warnings.
     """
 
     z_plan: ZPlan
     plan: StackPlan
     settings: JobSettings
+    estimate: Estimate
     facts: dict[str, Any]
 
 
@@ -48,12 +55,17 @@ class Drafter:
     config : Config
         The rig's.
     estimator : Estimator
-        Foresees what a job takes.
+        Foresees what a job takes; frames and checkpoints are taken from `config`.
+    room : callable, optional
+        Says what the machine has left. Default: asks the system, disk for ``[data] dir``.
     """
 
-    def __init__(self, config: Config, estimator: Estimator) -> None:
+    def __init__(self, config: Config, estimator: Estimator, room: Callable[[], Room] | None = None) -> None:
         self._config = config
-        self._estimator = estimator
+        self._estimator = replace(
+            estimator, frame=frame_form(config.camera), checkpoints=config.data.checkpoint_s > 0
+        )
+        self._room = room or (lambda: read_room(config.data.dir))
         self.settings = Settings()
 
     def effective_settings(self) -> dict[str, Any]:
@@ -120,20 +132,59 @@ class Drafter:
             settings = replace(settings, settle_s=effective["settle_s"])
         if request.return_to is None:
             settings = replace(settings, return_to=self._config.stack.return_to)
+        settings = self._with_slabs(settings)
+        stack = self._config.stack
+        settings = replace(
+            settings,
+            prefer=settings.prefer or stack.prefer,
+            fusion_mode=settings.fusion_mode or stack.fusion_mode,
+        )
         from_um = self._start_um(rig)
         plan = z_plan.resolve(from_um, rig.marks_um)
         self._check_steps(plan)
         estimate = self._estimator.of(plan, settings, from_um)
+        room = self._room()
+        shortages = room.shortages(estimate.memory_bytes, estimate.disk_bytes)
         facts = {
             "stops": len(plan),
             "requested_step_um": plan.requested_step_um,
             "motor_step_um": float(self._estimator.spec.um_per_step),
             "step_um": plan.step_um,
+            "from_um": from_um,
             "first_um": plan.positions_um[0],
             "last_um": plan.positions_um[-1],
             **asdict(estimate),
+            "memory_free_bytes": room.memory_bytes,
+            "disk_free_bytes": room.disk_bytes,
+            "warnings": [str(shortage) for shortage in shortages],
         }
-        return Draft(z_plan, plan, settings, facts)
+        return Draft(z_plan, plan, settings, estimate, facts)
+
+    def admit(self, draft: Draft) -> None:
+        """Refuse a job that needs more than the machine has now.
+
+        Raises
+        ------
+        NoRoom
+            Memory or disk does not suffice. Needs that are not known beforehand are not held against it.
+        """
+        self._room().require(draft.estimate.memory_bytes, draft.estimate.disk_bytes)
+
+    def _with_slabs(self, settings: JobSettings) -> JobSettings:
+        """Fill in how the stack is cut; the configuration's overlap goes with its own slab alone.
+
+        Raises
+        ------
+        PlanError
+            Numbers that do not go together.
+        """
+        stack = self._config.stack
+        slab = stack.slab if settings.slab is None else settings.slab
+        usual = stack.slab_overlap if slab == stack.slab else 0
+        overlap = usual if settings.slab_overlap is None else settings.slab_overlap
+        settings = replace(settings, slab=slab, slab_overlap=overlap if slab else 0)
+        _ = settings.slab_plan
+        return settings
 
     def _check_steps(self, plan: StackPlan) -> None:
         """Refuse stops that the motor cannot tell apart."""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from focusd.job import Hold, JobSettings
+from focusd.needs import FrameForm, fusion_needs
 from focusd.plan import StackPlan
 from focusd.rail_spec import RailSpec
 
-STATE_BYTES_PER_PIXEL = 120
-"""Upper bound of the fusion's state and working buffers, colour; a test holds it against the real thing."""
-# Uncompressed picture, depth and JPEG: a bound, since what deflate saves depends on the picture.
-_PRINT_BYTES_PER_PIXEL = 8
+# Of a run's prints, bytes a pixel, as if deflate saved nothing, which depends on the picture: a JPEG (1.2),
+# depth in 32 and in 16 bits (6), origin (2), confidence and reason (2), depth in colours at half the size
+# (0.8); the picture itself comes on top.
+_MAPS_BYTES_PER_PIXEL = 12
 _RECORD_BYTES_PER_STOP = 1200
 
 
@@ -51,8 +52,9 @@ class Estimate:
     """What a job needs; None where the size of a frame is not known beforehand."""
 
     time_s: float
-    memory_bytes: int | None
-    disk_bytes: int | None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    checkpoint_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,17 @@ class Estimator:
         The rig's times.
     stop_s : callable
         Time that the exposures of one stop take with given settings, s.
-    frame_pixels : int or None
-        Pixels in a frame.
+    frame : FrameForm or None
+        Size and kind of a frame.
+    checkpoints : bool
+        The fusion's state is saved while a job runs.
     """
 
     spec: RailSpec
     pace: Pace
     stop_s: Callable[[JobSettings], float]
-    frame_pixels: int | None = None
+    frame: FrameForm | None = None
+    checkpoints: bool = True
 
     def of(self, plan: StackPlan, settings: JobSettings, from_um: float) -> Estimate:
         """Foresee one job that begins at `from_um`; time is without waiting for frames.
@@ -91,8 +96,30 @@ class Estimator:
         moving_s = sum(ramp.duration_s(abs(leg)) for legs in route for leg in legs)
         at_a_stop_s = self.pace.settle_of(settings) + self.stop_s(settings)
         time_s = moving_s + self.pace.pre_delay_of(settings) + len(plan) * at_a_stop_s
-        if self.frame_pixels is None:
-            return Estimate(time_s, None, None)
-        memory_bytes = STATE_BYTES_PER_PIXEL * self.frame_pixels
-        disk_bytes = _PRINT_BYTES_PER_PIXEL * self.frame_pixels + _RECORD_BYTES_PER_STOP * len(plan)
-        return Estimate(time_s, memory_bytes, disk_bytes)
+        if self.frame is None:
+            return Estimate(time_s)
+        cut = settings.slab_plan
+        needs = fusion_needs(self.frame, slabs=cut.open_at_once if cut else 0)
+        checkpoint_bytes = needs.checkpoint_bytes if self.checkpoints else 0
+        disk = disk_bytes(self.frame, len(plan), checkpoint_bytes, cut.count(len(plan)) if cut else 0)
+        return Estimate(time_s, needs.memory_bytes, disk, checkpoint_bytes)
+
+
+def disk_bytes(frame: FrameForm, stops: int, checkpoint_bytes: int, slabs: int = 0) -> int:
+    """Bytes that a run leaves on disk or holds there while it is made; an upper bound.
+
+    Parameters
+    ----------
+    frame : FrameForm
+        Size and kind of the frames, and so of the picture.
+    stops : int
+        Of the stack, 1 or more.
+    checkpoint_bytes : int
+        Size of a checkpoint; there are two for a moment, since the new one is whole before it takes the old
+        one's place.
+    slabs : int
+        Pictures of slabs, 0 or more.
+    """
+    samples = 1 if frame.colour == "grey" else 3
+    prints = ((1 + slabs) * samples * frame.bits // 8 + _MAPS_BYTES_PER_PIXEL) * frame.pixels
+    return prints + 2 * checkpoint_bytes + _RECORD_BYTES_PER_STOP * stops

@@ -3,106 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, get_args
 
-import cv2
-import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from focusd.errors import FocusdError, FrameMismatch
-from focusd.fusion import Fusion, FusionResult, Method
-from focusd.images import SUFFIXES, read_image
-from focusd.outputs.flat import write_jpeg, write_png
-from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
+from focusd.fuse_options import add_arguments, new_fusion, new_slabs, outputs, request_fault
+from focusd.fusion import Fusion, Method
+from focusd.fusion.refine import Refinement
+from focusd.needs import FrameForm, fusion_needs
+from focusd.outputs.named import TIFF_SUFFIXES, write_depth, write_picture
+from focusd.outputs.prints import write_maps
+from focusd.outputs.sharpness import write_selection, write_sharpness
+from focusd.pictures import metadata
+from focusd.pictures.metadata import Metadata, stack_text
+from focusd.pictures.planes import Planes
+from focusd.pictures.samples import Image, to_bgr
+from focusd.room import NoRoom, megabytes, read_room
+from focusd.slabs import Slabs
+from focusd.sources import each_in_turn, find_sources
+
+__all__ = ["add_arguments", "fuse_files", "run"]
 
 OK, FAILED, USAGE = 0, 1, 2
-_KERNEL_PX = 5
-# Frames decoded ahead of the one being fused: one in work, one waiting.
-_AHEAD = 2
-# Response shown as white in a sharpness map, 8-bit levels: what the default rule takes for the largest.
-_BRIGHTEST_RESPONSE = 100.0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of ``focusd fuse``."""
-    parser.add_argument(
-        "inputs",
-        nargs="*",
-        type=Path,
-        metavar="INPUT",
-        help="image files, or folders of them (JPEG, PNG, 8- or 16-bit TIFF); fused in natural name order, "
-        "which is taken for the order in z",
-    )
-    parser.add_argument(
-        "-i", "--input", action="append", default=[], type=Path, metavar="DIR", help="one more file or folder"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="the fused image: .png, .tif, .tiff (16 bits kept), .jpg or .jpeg",
-    )
-    parser.add_argument(
-        "--depth",
-        type=Path,
-        metavar="FILE",
-        help="depth map: .tif (32-bit float, um, NaN where unknown) or .png (16 bits, 0 where unknown)",
-    )
-    parser.add_argument(
-        "--method",
-        choices=get_args(Method),
-        default="pyramid",
-        help="pyramid: power-weighted Laplacian pyramid; laplacian: sharpest pixel; average: mean weighted "
-        "by sharpness (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-g",
-        "--gaussian",
-        type=int,
-        default=_KERNEL_PX,
-        metavar="K",
-        help="blur kernel of laplacian and average, odd, px (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-l",
-        "--laplacian",
-        type=int,
-        default=_KERNEL_PX,
-        metavar="K",
-        help="kernel of the Laplacian of laplacian and average, odd, px (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-d",
-        "--debug",
-        nargs="?",
-        type=Path,
-        const=Path(),
-        metavar="DIR",
-        help="write each frame's sharpness map and the selection map (blue first, red last) to DIR; without "
-        "DIR beside the output",
-    )
-    parser.add_argument(
-        "--align", choices=("off",), default="off", help="alignment of the frames (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--step",
-        type=float,
-        default=1.0,
-        metavar="UM",
-        help="distance between two frames, um: the unit of depth (default: %(default)s, the frame's number)",
-    )
+# What a shell says of a program ended by Ctrl-C: 128 and the signal's number.
+INTERRUPTED = 130
 
 
 def run(args: argparse.Namespace) -> int:
@@ -116,189 +47,189 @@ def run(args: argparse.Namespace) -> int:
     Returns
     -------
     int
-        0 when done; 1 when a frame or a file could not be used, named on stderr, and nothing was written;
-        2 when the request itself makes no sense.
+        0 when done; 1 when a frame or a file could not be used, named on stderr, or memory would not do, and
+        nothing was written; 2 when the request itself makes no sense; 130 after Ctrl-C.
     """
-    outputs = [path for path in (args.output, args.depth) if path is not None]
     try:
-        sources = find_sources([*args.inputs, *args.input], outputs)
-        fault = _fault(args, sources)
+        sources = find_sources([*args.inputs, *args.input], outputs(args))
+        fault = request_fault(args, sources)
         if fault:
             return _say(fault, USAGE)
         began_s = time.perf_counter()
-        debug = args.output.with_name(f"{args.output.stem}-debug") if args.debug == Path() else args.debug
-        with tempfile.TemporaryDirectory(dir=args.output.parent, prefix=".focusd-fuse-") as staging:
-            maps = Path(staging) if debug is not None else None
-            fusion = fuse_files(sources, _fusion(args), args.step, maps)
-            result = fusion.result()
-            if maps is not None:
-                _write_selection(maps / "selection.png", result, fusion.frames)
-            written = _write_outputs(args, result, fusion.white)
-            if debug is not None:
-                debug.mkdir(parents=True, exist_ok=True)
-                for made in sorted(Path(staging).iterdir()):
-                    shutil.move(made, debug / made.name)
-                written.append(f"{debug}: {len(sources)} sharpness maps and the selection map")
+        lines, size = _fuse(args, sources)
     except FocusdError as error:
         return _say(str(error), FAILED)
     except OSError as error:
         return _say(f"{error.filename}: {error.strerror}; check the folder and the free space", FAILED)
-    rows, cols = result.image.shape[:2]
-    seconds = time.perf_counter() - began_s
-    for line in written:
+    except MemoryError:
+        return _say("no memory left; use --jobs 1 or smaller frames, or end other programs", FAILED)
+    except KeyboardInterrupt:
+        return _say("interrupted before all was written", INTERRUPTED)
+    for line in lines:
         sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"{cols}x{rows} px from {fusion.frames} frames in {seconds:.1f} s\n")
+    sys.stdout.write(f"{size} in {time.perf_counter() - began_s:.1f} s\n")
     return OK
 
 
-def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
-    """Image files behind `inputs`, each once, in natural order of their names (2 before 10).
+def _fuse(args: argparse.Namespace, sources: Sequence[Path]) -> tuple[list[str], str]:
+    """Fuse and write; return a line on each thing written, and the size of the stack."""
+    notes = metadata.read(_bytes_of(args.metadata_from or sources[0]))
+    debug = args.output.with_name(f"{args.output.stem}-debug") if args.debug == Path() else args.debug
+    # Sharpness maps are made frame by frame, but shall not be left behind by a stack that fails.
+    with _staging(args.output.parent) if debug is not None else nullcontext() as maps:
+        fusion, step_um = new_fusion(args, len(sources)), args.step or 1.0
+        slabs = new_slabs(args)
+        fuse_files(sources, fusion, step_um, maps, jobs=args.jobs, slabs=slabs)
+        frames, white, sigma, positions_um = fusion.frames, fusion.white, fusion.sigma, fusion.positions_um
+        image = fusion.image()
+        relief = fusion.relief() if debug or args.depth or args.maps or args.refine else None
+        about = _about(notes, fusion, has_step=args.step is not None)
+        # The sums are most of the memory: what follows goes into their place.
+        del fusion
+        if args.refine and relief is not None and sigma is not None:
+            second = Refinement(relief, image, positions_um, sigma)
+            refine_files(sources, second, step_um, jobs=args.jobs, as_bgr=not isinstance(image, Planes))
+            image = second.image()
+            del second
+        lines = [write_picture(args.output, image, white=white, bits=args.bits, metadata=about)]
+        if relief is not None and args.maps is not None:
+            args.maps.mkdir(parents=True, exist_ok=True)
+            write_maps(args.maps, relief)
+            lines.append(f"{args.maps}: depth, confidence, reason and origin of each pixel")
+        if slabs is not None:
+            lines.append(f"{args.slabs}: {len(slabs.finish())} slabs")
+        size = f"{image.shape[1]}x{image.shape[0]} px from {frames} frames"
+        del image
+        if relief is not None and args.depth is not None:
+            lines.append(write_depth(args.depth, relief.full_depth_um()))
+        if relief is not None and maps is not None:
+            write_selection(maps / "selection.png", relief, frames)
+            debug.mkdir(parents=True, exist_ok=True)
+            for made in sorted(maps.iterdir()):
+                shutil.move(made, debug / made.name)
+            lines.append(f"{debug}: {len(sources)} sharpness maps and the selection map")
+    return lines, size
 
-    Parameters
-    ----------
-    inputs : sequence of Path
-        Files, taken whatever their name, and folders, of which the image files are taken.
-    outputs : sequence of Path
-        Files that are never sources, though they may lie in one of the folders.
 
-    Raises
-    ------
-    FocusdError
-        A path that does not exist.
-    """
-    own = {path.resolve() for path in outputs}
-    found: dict[Path, Path] = {}
-    for path in inputs:
-        if path.is_dir():
-            listed = [entry for entry in path.iterdir() if _is_image(entry) and entry.resolve() not in own]
-        elif path.exists():
-            listed = [path]
-        else:
-            raise FocusdError(f"{path}: no such file or folder; check the name")
-        for entry in listed:
-            found.setdefault(entry.resolve(), entry)
-    return sorted(found.values(), key=_natural)
+@contextmanager
+def _staging(parent: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".focusd-fuse-") as folder:
+        yield Path(folder)
 
 
-def fuse_files(sources: Sequence[Path], fusion: Fusion, step_um: float, maps: Path | None = None) -> Fusion:
-    """Fuse files one after the other, the next one being decoded meanwhile.
+def fuse_files(
+    sources: Sequence[Path],
+    fusion: Fusion,
+    step_um: float,
+    maps: Path | None = None,
+    *,
+    jobs: int = 1,
+    slabs: Slabs | None = None,
+) -> None:
+    """Fuse files one after the other, others being decoded meanwhile.
 
     Parameters
     ----------
     sources : sequence of Path
         In z order.
     fusion : Fusion
-        What to add them to; returned.
+        What to add them to.
     step_um : float
         Distance between two frames.
     maps : Path, optional
         Folder for the sharpness maps.
+    jobs : int
+        Frames in work at a time, 1 or more.
+    slabs : Slabs, optional
+        What to add them to as well.
+
+    Raises
+    ------
+    NoRoom
+        Fusing takes more memory than there is; nothing has been fused.
+    FocusdError
+        The first file that cannot be read or fused, named.
+    """
+    with tqdm(total=len(sources), desc="fusing", unit="frame", file=sys.stderr) as progress:
+
+        def use(number: int, path: Path, frame: Image | Planes) -> None:
+            if number == 0:
+                _require_room(frame, sources, fusion.method, jobs, slabs.open_at_once if slabs else 0)
+            try:
+                fusion.add(frame, number * step_um)
+            except FrameMismatch as error:
+                raise FrameMismatch(f"{path}: {error} (the first is {sources[0]})", path=str(path)) from error
+            if slabs is not None:
+                slabs.add(number, frame, number * step_um, fusion)
+            if maps is not None:
+                name = f"sharpness-{number:04d}-{path.stem}.png"
+                rows, cols = frame.shape[:2]
+                write_sharpness(maps / name, fusion.sharpness(), (rows, cols))
+            progress.update()
+
+        each_in_turn(sources, use, jobs=jobs)
+
+
+def refine_files(
+    sources: Sequence[Path], refinement: Refinement, step_um: float, *, jobs: int = 1, as_bgr: bool = False
+) -> None:
+    """Go through the files once more, 4:2:0 ones `as_bgr` if the picture is; else as `fuse_files`.
 
     Raises
     ------
     FocusdError
-        The first file that cannot be read or fused, named.
+        The first file that cannot be read, named.
     """
-    for number, (path, image) in enumerate(_decoded(sources)):
-        try:
-            fusion.add(image, number * step_um)
-        except FrameMismatch as error:
-            raise FrameMismatch(f"{path}: {error} (the first is {sources[0]})", path=str(path)) from error
-        if maps is not None:
-            response = fusion.sharpness() * np.float32(1.0 / _BRIGHTEST_RESPONSE)
-            # The root shows weak detail, which a linear scale hides.
-            shown = np.rint(255 * np.sqrt(np.minimum(response, 1))).astype(np.uint8)
-            write_png(maps / f"sharpness-{number:04d}-{path.stem}.png", shown)
-    return fusion
+    with tqdm(total=len(sources), desc="refining", unit="frame", file=sys.stderr) as progress:
+
+        def use(number: int, _: Path, frame: Image | Planes) -> None:
+            refinement.add(to_bgr(frame) if as_bgr else frame, number * step_um)
+            progress.update()
+
+        each_in_turn(sources, use, jobs=jobs)
 
 
-def _decoded(sources: Sequence[Path]) -> Iterator[tuple[Path, npt.NDArray[Any]]]:
-    waiting: deque[Future[npt.NDArray[Any]]] = deque()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as decoder:
-        ahead = iter(sources)
-        try:
-            for path in tqdm(sources, desc="fusing", unit="frame", file=sys.stderr):
-                while len(waiting) < _AHEAD and (following := next(ahead, None)) is not None:
-                    waiting.append(decoder.submit(read_image, following))
-                yield path, waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+def _require_room(
+    frame: Image | Planes, sources: Sequence[Path], method: Method, jobs: int, slabs: int
+) -> None:
+    """Refuse a stack that takes more memory than there is."""
+    form = FrameForm.of(frame)
+    # While a frame is decoded its file is in memory too, and of a TIFF a strip, which may be the whole.
+    decoding_bytes = max(path.stat().st_size for path in sources)
+    if any(path.suffix.lower() in TIFF_SUFFIXES for path in sources):
+        decoding_bytes += form.nbytes
 
-
-def _fusion(args: argparse.Namespace) -> Fusion:
-    given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != _KERNEL_PX]
-    if given and args.method == "pyramid":
-        named = " and --".join(given)
-        sys.stderr.write(
-            f"focusd: --{named} means nothing to --method pyramid; laplacian and average use it\n"
+    def needed_bytes(alive: int) -> int:
+        return (
+            fusion_needs(form, method, waiting=alive - 1, slabs=slabs).memory_bytes + alive * decoding_bytes
         )
-    return Fusion(method=args.method, gaussian_px=args.gaussian, laplacian_px=args.laplacian)
+
+    room = read_room(sources[0].parent)
+    alive = min(jobs, len(sources))
+    for shortage in room.shortages(needed_bytes(alive)):
+        remedy = "use smaller frames or end other programs"
+        if not room.shortages(needed_bytes(1)):
+            remedy = f"--jobs 1 needs {megabytes(needed_bytes(1))}"
+        raise NoRoom(
+            f"{frame.shape[1]}x{frame.shape[0]} px with --jobs {jobs} {shortage}: {remedy}",
+            memory_bytes=shortage.needed_bytes,
+            memory_free_bytes=shortage.free_bytes,
+        )
+    rows, cols = frame.shape[:2]
+    tqdm.write(f"{cols}x{rows} px: at most {megabytes(needed_bytes(alive))} of memory", file=sys.stderr)
 
 
-def _fault(args: argparse.Namespace, sources: Sequence[Path]) -> str:
-    """Say what is wrong with the request; empty when nothing is."""
-    if not sources:
-        asked = ", ".join(str(path) for path in [*args.inputs, *args.input])
-        if not asked:
-            return "no sources: name image files or a folder of them"
-        return f"no sources: {asked} holds no image ({', '.join(sorted(SUFFIXES))})"
-    if args.output.suffix.lower() not in SUFFIXES:
-        return f"{args.output}: the name must end in one of {', '.join(sorted(SUFFIXES))}"
-    if args.depth is not None and args.depth.suffix.lower() not in (".tif", ".tiff", ".png"):
-        return f"{args.depth}: a depth map's name must end in .tif, .tiff or .png"
-    for path in (args.output, args.depth):
-        if path is not None and not path.parent.is_dir():
-            return f"{path.parent}: no such folder; make it first"
-        if path is not None and path.resolve() in {source.resolve() for source in sources}:
-            return f"{path}: is one of the sources; choose another name"
-    if not (np.isfinite(args.step) and args.step != 0):
-        return f"--step is {args.step} um: it must be finite and not 0"
+def _about(notes: Metadata, fusion: Fusion, *, has_step: bool) -> Metadata:
+    """Add what the stack is; distances only where they are known."""
+    text = stack_text(fusion.positions_um) if has_step else f"focus stack of {fusion.frames} frames"
+    return notes.about(text)
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        _fusion(args)
-    except FocusdError as error:
-        return str(error)
-    return ""
-
-
-def _write_outputs(args: argparse.Namespace, result: FusionResult, white: int) -> list[str]:
-    """Write image and depth; return a line on each."""
-    path, image = args.output, result.image
-    lines = [f"{path}: {'grey' if image.ndim == 2 else 'colour'}, {8 * image.itemsize} bits"]
-    if path.suffix.lower() == ".png":
-        write_png(path, image)
-    elif path.suffix.lower() in (".tif", ".tiff"):
-        write_image_tiff(path, image, description="focus stack fused by focusd")
-    else:
-        # A camera's 12 bits in a 16-bit file would come out black if 65535 were white.
-        write_jpeg(path, image, white=white)
-        lines = [f"{path}: 8 bits" + (f", {white} made white" if image.dtype == np.uint16 else "")]
-    if args.depth is None:
-        return lines
-    if args.depth.suffix.lower() != ".png":
-        write_depth_tiff(args.depth, result.depth_um)
-        return [*lines, f"{args.depth}: depth in um, float32, NaN where unknown"]
-    known = np.isfinite(result.depth_um)
-    low, high = (result.depth_um[known].min(), result.depth_um[known].max()) if known.any() else (0.0, 0.0)
-    unit_um = max(float(high - low), 1e-9) / 65534
-    levels = np.where(known, 1 + (np.where(known, result.depth_um, low) - low) / unit_um, 0)
-    write_png(args.depth, np.clip(np.rint(levels), 0, 65535).astype(np.uint16))
-    return [*lines, f"{args.depth}: depth = {low:.6g} um + (value - 1) x {unit_um:.6g} um, 0 where unknown"]
-
-
-def _write_selection(path: Path, result: FusionResult, frames: int) -> None:
-    shade = (result.origin.astype(np.float32) * (255.0 / max(1, frames - 1))).round().astype(np.uint8)
-    write_png(path, cv2.applyColorMap(shade, cv2.COLORMAP_TURBO))
-
-
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort key: runs of digits compare as numbers, the rest as text without case."""
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [(int(part), part) if part.isdecimal() else (-1, part) for part in parts]
+        return path.read_bytes()
+    except OSError as error:
+        raise FocusdError(f"{path}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _say(message: str, code: int) -> int:

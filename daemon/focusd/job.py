@@ -22,10 +22,13 @@ from typing import Any, Literal
 
 from focusd.errors import FocusdError
 from focusd.plan import StackPlan, ZPlan
+from focusd.slab_plan import SlabPlan
 
 Approach = Literal["up", "down"]
 Hold = Literal["always", "job", "off"]
 ReturnTo = Literal["none", "start", "end", "centre"]
+Preference = Literal["none", "front", "back"]
+FusionMode = Literal["default", "fast"]
 
 
 class JobStatus(StrEnum):
@@ -72,6 +75,12 @@ class JobSettings:
         Where the rail goes after the last stop; start, end and centre are the plan's.
     hold : {'always', 'job', 'off'} or None
         Whether the motor keeps its current: always, until the job ends, or for moves and exposures only.
+    slab, slab_overlap : int or None
+        Stops in a slab that is fused by itself as well, from 2, and those it shares with the next; 0: none.
+    prefer : {'none', 'front', 'back'} or None
+        Which end wins where two depths answer about alike: high positions are in front.
+    fusion_mode : {'default', 'fast'} or None
+        The best picture, or a little less in less time.
     """
 
     settle_s: float | None = None
@@ -86,6 +95,21 @@ class JobSettings:
     mirror_lockup_s: float | None = None
     return_to: ReturnTo = "none"
     hold: Hold | None = None
+    slab: int | None = None
+    slab_overlap: int | None = None
+    prefer: Preference | None = None
+    fusion_mode: FusionMode | None = None
+
+    @property
+    def slab_plan(self) -> SlabPlan | None:
+        """How the stack is cut into slabs; None when it is not.
+
+        Raises
+        ------
+        PlanError
+            Numbers that do not go together.
+        """
+        return SlabPlan(self.slab, self.slab_overlap or 0) if self.slab else None
 
     def return_positions_um(self, plan: StackPlan) -> list[float]:
         """Return where the rail goes after the last stop of `plan`, um: one position, or none."""

@@ -1,4 +1,8 @@
-"""The durable record of a run: a folder, an append-only journal in it, and ``run.json``."""
+"""The durable record of a run: a folder, an append-only journal in it, and ``run.json``.
+
+A journal's lines are the job's events under the lower-case names of their classes, after a first line
+``accepted``; `replayed` makes the job of them again. Lines of other kinds (``recovering``) are no events.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,31 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from focusd.atomic import write_bytes
 from focusd.errors import FocusdError, JournalError
+from focusd.job import (
+    Captured,
+    Ended,
+    Finished,
+    Job,
+    JobEvent,
+    JobSettings,
+    JobStatus,
+    Paused,
+    Resumed,
+    Started,
+    StopDone,
+    advance,
+)
+from focusd.plan import StackPlan, ZPlan
 
+JOURNAL_NAME, RECORD_NAME = "journal.jsonl", "run.json"
 RUN_ID = re.compile(r"^\d{8}-\d{6}-\d{4}$")
 _SYNC_LINES = 16
 _SYNC_S = 5.0
@@ -62,6 +83,16 @@ class Runs:
             ) from error
         return folder
 
+    def left_behind(self, *names: str) -> list[Path]:
+        """Return the folders of runs without a record, or with a file of one of `names`; oldest first."""
+        folders = sorted(path for path in self.folder.iterdir() if RUN_ID.match(path.name))
+        return [
+            folder
+            for folder in folders
+            if ((folder / JOURNAL_NAME).exists() and not (folder / RECORD_NAME).exists())
+            or any((folder / name).exists() for name in names)
+        ]
+
 
 class Journal:
     """Append-only JSON lines; a line that was synced survives a power cut.
@@ -108,6 +139,27 @@ class Journal:
                     self._synced_s = now_s
             except OSError as error:
                 raise JournalError(f"{self._path}: {error.strerror}; is the disk full?") from error
+
+    def accept(self, job: Job, now: datetime) -> None:
+        """Write the first line, which is on the disk when this returns: what was asked, and how it was read.
+
+        Raises
+        ------
+        JournalError
+            The disk would not take it.
+        """
+        asked = {"z_plan": asdict(job.z_plan), "plan": asdict(job.plan), "settings": asdict(job.settings)}
+        self.append("accepted", now, sync=True, request=job.request, job_id=job.job_id, **asked)
+
+    def enter(self, event: JobEvent, now: datetime, *, sync: bool = False) -> None:
+        """Write an event, so that `replayed` gives the job again.
+
+        Raises
+        ------
+        JournalError
+            The disk would not take it.
+        """
+        self.append(type(event).__name__.lower(), now, sync=sync, **asdict(event))
 
     def close(self) -> None:
         """Sync and close; safe to call twice.
@@ -156,6 +208,70 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
             if number == last:  # no newline after it: the power went while it was written
                 return
             raise JournalError(f"{path}: line {number + 1} is damaged: {error}") from error
+
+
+def replayed(run_id: str, lines: Iterable[dict[str, Any]]) -> Job:
+    """Make a job again from its journal.
+
+    Parameters
+    ----------
+    run_id : str
+        The run's.
+    lines : iterable of dict
+        As `read_journal` gives them.
+
+    Raises
+    ------
+    JournalError
+        The lines are no job's journal.
+    """
+    job: Job | None = None
+    try:
+        for line in lines:
+            if line["kind"] == "accepted":
+                job = Job(
+                    run_id,
+                    ZPlan(**{key: _tuple(value) for key, value in line["z_plan"].items()}),
+                    _plan(line["plan"]),
+                    JobSettings(**line["settings"]),
+                    line["job_id"],
+                    line["request"],
+                )
+            elif (event := _event(line)) is not None and job is not None:
+                job = advance(job, event)
+    except (LookupError, TypeError, ValueError, AttributeError, FocusdError) as error:
+        raise JournalError(f"run {run_id}: the journal cannot be followed: {error!r}") from error
+    if job is None:
+        raise JournalError(f"run {run_id}: the journal does not say what was asked")
+    return job
+
+
+def _event(line: dict[str, Any]) -> JobEvent | None:
+    facts = {key: value for key, value in line.items() if key not in ("kind", "at")}
+    match line["kind"]:
+        case "started":
+            return Started(_plan(facts["plan"]))
+        case "stopdone":
+            return StopDone(**facts)
+        case "paused":
+            return Paused()
+        case "resumed":
+            return Resumed()
+        case "captured":
+            return Captured()
+        case "finished":
+            return Finished(**facts)
+        case "ended":
+            return Ended(**{**facts, "status": JobStatus(facts["status"])})
+    return None
+
+
+def _plan(facts: dict[str, Any]) -> StackPlan:
+    return StackPlan(**{key: _tuple(value) for key, value in facts.items()})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -14,9 +14,11 @@ import cv2
 import numpy as np
 
 from focusd import __version__
+from focusd.checkpoint import STATE_NAME, Saver
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.darkroom import NO_PRINTS, Darkroom, Prints
+from focusd.develop import recover
 from focusd.errors import (
     FocusdError,
     JournalError,
@@ -26,8 +28,12 @@ from focusd.errors import (
     RailError,
     Stopped,
 )
+from focusd.estimate import disk_bytes
+from focusd.fusion import Fusion
+from focusd.fusion.prefer import Prefer
 from focusd.job import Ended, Finished, Job, JobEvent, JobStatus, Paused, Started, advance
-from focusd.journal import Journal, Runs, write_json
+from focusd.journal import JOURNAL_NAME, RECORD_NAME, Journal, Runs, write_json
+from focusd.needs import FrameForm, fusion_needs
 from focusd.orders import (
     AllStop,
     Answered,
@@ -45,7 +51,10 @@ from focusd.orders import (
     Zero,
 )
 from focusd.rig import Rig
+from focusd.room import read_room
 from focusd.runner import Cancelled, Runner, Signals, StopRecord
+from focusd.slabs import FOLDER as SLABS_FOLDER
+from focusd.slabs import Slab, Slabs
 from focusd.worker import Worker
 
 
@@ -124,6 +133,7 @@ class Photographer:
         self._beat = worker.beat
         try:
             self._show("idle")
+            self.recover()
             while True:
                 worker.beat()
                 try:
@@ -135,6 +145,18 @@ class Photographer:
                 self._carry_out(order)
         finally:
             self._rig.close()
+
+    def recover(self) -> None:
+        """End the jobs that a crash or a power cut left open, with what there is of their pictures."""
+        recover(
+            self._runs,
+            self._darkroom,
+            self._clock,
+            self._post,
+            beat=self._beat,
+            alarm=self._rig.make_safe,
+            is_quitting=self._signals.quit.is_set,
+        )
 
     def _carry_out(self, order: Order) -> None:
         ticket = None if isinstance(order, RunJob) else order.ticket
@@ -238,8 +260,8 @@ class Photographer:
     def _run_job(self, job: Job) -> None:
         try:
             folder = self._runs.open(job.run_id)
-            session = _Session(job, Journal(folder / "journal.jsonl"), [])
-            session.journal.append("accepted", self._clock.wall(), sync=True, request=job.request)
+            session = _Session(job, Journal(folder / JOURNAL_NAME), [])
+            session.journal.accept(job, self._clock.wall())
         except JournalError as error:
             self._post(JobChanged(advance(job, self._ended(error))))
             raise
@@ -248,7 +270,7 @@ class Photographer:
         was_trusted = self._rig.rail.trusted
         try:
             try:
-                self._photograph(session)
+                self._photograph(session, folder)
                 # Waits on although the emergency stop is pressed: the stack is whole, the motor off at once.
                 session.prints = self._darkroom.develop(folder, self._rig.make_safe)
                 last: Finished | Ended = Finished(self._result(session))
@@ -263,14 +285,33 @@ class Photographer:
         else:
             self._heed(failure, was_trusted)
 
-    def _photograph(self, session: _Session) -> None:
+    def _photograph(self, session: _Session, folder: Path) -> None:
         job, rail = session.job, self._rig.rail
         if not rail.trusted:
             self._become_trusted()
         plan = job.z_plan.resolve(rail.position_um, self._state.marks_um)
         self._advance(session, Started(plan))
         self._show("running")
-        self._darkroom.begin(self._beat)
+        interval_s = self._config.data.checkpoint_s
+        saver = Saver(folder / STATE_NAME, interval_s) if interval_s else None
+
+        cut = job.settings.slab_plan
+
+        def admit(form: FrameForm) -> None:
+            needs = fusion_needs(form, slabs=cut.open_at_once if cut else 0)
+            saved_bytes = needs.checkpoint_bytes if saver is not None else 0
+            count = cut.count(len(plan)) if cut else 0
+            read_room(folder).require(needs.memory_bytes, disk_bytes(form, len(plan), saved_bytes, count))
+
+        def note(slab: Slab) -> None:
+            session.journal.append("slab", self._clock.wall(), **slab.as_json())
+
+        slabs = Slabs(cut, folder / SLABS_FOLDER, note) if cut else None
+        fusion = Fusion(
+            mode=job.settings.fusion_mode or "default",
+            prefer=Prefer.over(job.settings.prefer or "none", plan.positions_um),
+        )
+        self._darkroom.begin(self._beat, saver, admit, slabs, fusion)
         began_s = self._clock.now_s()
         try:
             self._runner.run(
@@ -301,18 +342,16 @@ class Photographer:
     def _advance(self, session: _Session, event: JobEvent) -> None:
         session.job = advance(session.job, event)
         self._post(JobChanged(session.job))
-        self._enter(session, event)
-
-    def _enter(self, session: _Session, event: JobEvent, *, sync: bool = False) -> None:
-        """Write an event into the journal, so that replaying it gives the job again."""
-        session.journal.append(type(event).__name__.lower(), self._clock.wall(), sync=sync, **asdict(event))
+        session.journal.enter(event, self._clock.wall())
 
     def _conclude(self, session: _Session, folder: Path, last: Finished | Ended) -> None:
         """Write the record, then tell: who hears that a job is over finds all its files."""
         session.job = advance(session.job, last)
         try:
-            self._enter(session, last, sync=True)
-            write_json(folder / "run.json", self._record(session))
+            session.journal.enter(last, self._clock.wall(), sync=True)
+            write_json(folder / RECORD_NAME, self._record(session))
+            if session.job.result is not None:  # else the saved state is all that is left
+                (folder / STATE_NAME).unlink(missing_ok=True)
         finally:
             self._post(JobChanged(session.job))
             self._job_over = True
@@ -324,7 +363,10 @@ class Photographer:
                 session.prints = self._darkroom.develop(folder, self._rig.make_safe)
             except FocusdError as second:
                 ended = self._ended(error)
-                return replace(ended, error=f"{error}; nor could the picture so far be written: {second}")
+                why = f"{error}; nor could the picture so far be written: {second}"
+                if (folder / STATE_NAME).exists():
+                    why += f"; make room, then `focusd develop {folder}` writes what was saved of it"
+                return replace(ended, error=why)
         result = self._result(session) if session.prints and session.prints.result else None
         return self._ended(error, result)
 
@@ -370,6 +412,7 @@ class Photographer:
             },
             "stops": [record.as_json() for record in session.records],
             "fused": session.prints.fused if session.prints else 0,
+            "slabs": [slab.as_json() for slab in session.prints.slabs] if session.prints else [],
             "result": job.result,
             "truth": self._rig.witness() if self._rig.witness else None,
         }

@@ -127,10 +127,7 @@ class Service:
             signals,
             post,
         )
-        size = config.camera.frame_size
-        estimator = Estimator(
-            rig.rail.spec, pace, rig.camera.stop_s, None if size is None else size.width * size.height
-        )
+        estimator = Estimator(rig.rail.spec, pace, rig.camera.stop_s)
         self._board = Board(config, self._link)
         self._desk = Desk(
             config,

@@ -13,8 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from focusd.config import load_config
-from focusd.images import encode_jpeg, read_image
 from focusd.outputs.prints import depth_picture
+from focusd.pictures.images import encode_jpeg, read_image
 from focusd_sim.catalogue import scene_of
 from focusd_sim.config import SimConfig
 from focusd_sim.score import psnr, ssim

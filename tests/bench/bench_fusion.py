@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from focusd.fusion import Fusion
-from focusd.images import read_image
+from focusd.pictures.images import read_image
 
 Image = npt.NDArray[Any]
 

@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd.images import read_image
 from focusd.job import Job, JobSettings, JobStatus
 from focusd.journal import read_journal
 from focusd.orders import AllStop, Home, Ticket
+from focusd.pictures.images import read_image
 from focusd_sim.catalogue import scene_named
 from focusd_sim.scene import Scene
 from focusd_sim.score import oracle, psnr
 
 Make = Callable[..., Any]
 STEP_UM = 5.0
+PRINTS = {
+    "final.tif", "final.jpg", "depth.tif", "depth16.tif", "depth.png", "origin.tif", "confidence.tif",
+    "reason.tif",
+}  # fmt: skip
 STACK = {"range": 380, "step": 20}
 PI_CAMERA = {
     "kind": "picamera2",
@@ -45,7 +49,7 @@ def test_a_stack_leaves_its_folder(studio: Make) -> None:
     assert (job.done, job.missing) == (20, ())
     folder = rig.folder(job)
     names = {path.name for path in folder.iterdir()}
-    assert names == {"final.tif", "final.jpg", "depth.tif", "journal.jsonl", "run.json"}
+    assert names == PRINTS | {"journal.jsonl", "run.json"}
     kinds = [line["kind"] for line in read_journal(folder / "journal.jsonl")]
     assert kinds == ["accepted", "started", *["stopdone"] * 20, "captured", "finished"]
     assert tifffile.imread(folder / "depth.tif").dtype == np.float32

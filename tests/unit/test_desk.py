@@ -40,6 +40,7 @@ from focusd.orders import (
     RunJob,
     Zero,
 )
+from focusd.room import Room
 from focusd.runner import Signals
 from focusd_sim.clock import VirtualClock
 
@@ -77,6 +78,7 @@ class Hall:
     sent: list[tuple[str, Any, dict[str, Any]]]
     happened: list[str]
     synced: list[bool]
+    room: list[Room]
 
     def send(self, command: str, payload: Any = b"", **more: Any) -> list[dict[str, Any]]:
         """Send a request; return what is answered at once on its response topic."""
@@ -131,6 +133,7 @@ def hall(tmp_path: Path, table: dict[str, Any] | None = None, rig: RigState = RE
     orders: list[Order] = []
     sent: list[tuple[str, Any, dict[str, Any]]] = []
     synced = [True]
+    room = [Room(10**12, 10**12)]
 
     class Outbox:
         def publish(self, topic: str, payload: bytes, **how: Any) -> None:
@@ -149,7 +152,8 @@ def hall(tmp_path: Path, table: dict[str, Any] | None = None, rig: RigState = RE
 
     signals = Signals(stop=WatchedEvent(happened))
     clock = VirtualClock()
-    drafter = Drafter(config, Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5))
+    estimator = Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5)
+    drafter = Drafter(config, estimator, lambda: room[0])
     desk = Desk(
         config,
         Board(config, Outbox()),
@@ -162,7 +166,7 @@ def hall(tmp_path: Path, table: dict[str, Any] | None = None, rig: RigState = RE
         {"sim/fault": extra},
     )
     desk.hear(rig)
-    return Hall(desk, signals, clock, drafter, orders, sent, happened, synced)
+    return Hall(desk, signals, clock, drafter, orders, sent, happened, synced, room)
 
 
 @pytest.fixture
@@ -711,3 +715,50 @@ def test_a_job_id_does_not_serve_twice(at: Hall) -> None:
     at.send("job/start", {**STACK, "job_id": "mine"})
     answer = at.ask("job/start", {"z_plan": {"range": 10, "step": 5}, "job_id": "mine"})
     assert (answer["status"], answer["code"]) == ("error", "job_id_used")
+
+
+# What does not fit.
+
+SIZED = {"camera": {**TABLE["camera"], "frame_size": {"width": 4000, "height": 3000}}}
+
+
+def test_a_job_that_does_not_fit_is_refused_with_the_figures_and_changes_nothing(tmp_path: Path) -> None:
+    at = hall(tmp_path, SIZED)
+    needed = at.ask("plan", STACK)["data"]["memory_bytes"]
+    at.room[0] = Room(180_000_000, 10**12)
+    before = at.standing()
+    answer = at.ask("job/start", {**STACK, "job_id": "mine"})
+    assert (answer["status"], answer["code"]) == ("error", "no_room")
+    assert answer["data"] == {"memory_bytes": needed, "memory_free_bytes": 180_000_000}
+    assert f"needs {needed / 1e6:.0f} MB of memory, 180 MB are free" in answer["error"]
+    assert at.standing() == before
+    # The dry run says so, and is no refusal.
+    foreseen = at.ask("plan", STACK)
+    assert foreseen["status"] == "ok"
+    assert foreseen["data"]["warnings"] == [answer["error"].split("the job ")[1].split(": use")[0]]
+    # Its name is still to be had.
+    at.room[0] = Room(10**12, 10**12)
+    assert "duplicate" not in at.ask("job/start", {**STACK, "job_id": "mine"})["data"]
+
+
+def test_a_job_that_no_longer_fits_when_its_turn_comes_ends_before_anything_moves(tmp_path: Path) -> None:
+    at = hall(tmp_path, SIZED)
+    for name in ("first", "second", "third"):
+        at.ask("job/start", {**STACK, "job_id": name})
+    running = at.run().job
+    at.room[0] = Room(10**12, 1000)
+    ended = advance(
+        advance(running, Started(running.plan)), Ended(JobStatus.CANCELLED, "enough", "cancelled")
+    )
+    at.desk.hear(JobChanged(ended))
+    at.finish()
+    assert at.orders == []
+    assert not at.desk.is_busy
+    assert at.events().count("job_failed") == 2
+    assert (at.published("job")[-1]["status"], at.published("job")[-1]["job_id"]) == ("failed", "third")
+    assert "of disk, 0 MB are free" in at.published("event")[-1]["error"]
+    at.room[0] = Room(10**12, 10**12)
+    at.ask("job/start", {**STACK, "job_id": "fourth"})
+    (order,) = at.orders
+    assert isinstance(order, RunJob)
+    assert order.job.job_id == "fourth"

@@ -10,17 +10,27 @@ from focusd.app import rail_spec
 from focusd.config import parse_config
 from focusd.draft import Draft, Drafter
 from focusd.errors import FocusdError, NotHomed, OutOfTravel, PlanError, RequestError
-from focusd.estimate import Estimator, Pace
+from focusd.estimate import Estimator, Pace, disk_bytes
 from focusd.link.payloads import JobStart, Settings, parse
+from focusd.needs import FrameForm, fusion_needs
 from focusd.orders import RigState
+from focusd.room import DISK_RESERVE_BYTES, MEMORY_RESERVE_BYTES, NoRoom, Room
 
 OPTICS = {"magnification": 3.7, "na": 0.11, "pixel_um": 4.9}
 HALF_DEPTH_UM = 28.7469
 AT_4000 = RigState(position_um=4000.0, position_valid=True, marks_um={"near": 4100.0, "far": 4300.0})
 LOST = RigState()
+WIDE = Room(10**10, 10**11)
+FRAME = FrameForm(10, 100, "4:2:0", encoded=True)
+NEEDS = fusion_needs(FRAME)
 
 
-def drafter(stack: dict[str, Any] | None = None, rail: dict[str, Any] | None = None, **more: Any) -> Drafter:
+def drafter(
+    stack: dict[str, Any] | None = None,
+    rail: dict[str, Any] | None = None,
+    room: Room = WIDE,
+    **more: Any,
+) -> Drafter:
     table = {
         "rail": {
             "step_pin": 17,
@@ -35,7 +45,7 @@ def drafter(stack: dict[str, Any] | None = None, rail: dict[str, Any] | None = N
         **more,
     }
     config = parse_config(table, "rig.toml")
-    return Drafter(config, Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5, 1000))
+    return Drafter(config, Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5), lambda: room)
 
 
 def draft(desk: Drafter, fields: dict[str, Any], rig: RigState = AT_4000) -> Draft:
@@ -56,10 +66,15 @@ def test_a_whole_request_needs_nothing() -> None:
         "requested_step_um": 30.0,
         "step_um": 25.0,
         "motor_step_um": 5.0,
+        "from_um": 4000.0,
         "first_um": 3950.0,
         "last_um": 4050.0,
-        "memory_bytes": 120_000,
-        "disk_bytes": 14_000,
+        "memory_bytes": NEEDS.memory_bytes,
+        "disk_bytes": disk_bytes(FRAME, 5, NEEDS.checkpoint_bytes),
+        "checkpoint_bytes": NEEDS.checkpoint_bytes,
+        "memory_free_bytes": 10**10,
+        "disk_free_bytes": 10**11,
+        "warnings": [],
     }
 
 
@@ -247,3 +262,52 @@ def test_what_cannot_be_run(fields: dict[str, Any], error: type[FocusdError], co
     with pytest.raises(error) as raised:
         draft(drafter({"range_um": 100, "step_um": 10}), fields)
     assert raised.value.code == code
+
+
+# What does not fit.
+
+
+@pytest.mark.parametrize(("memory_short", "disk_short"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_what_does_not_fit_is_warned_of_and_not_admitted(memory_short: int, disk_short: int) -> None:
+    disk = disk_bytes(FRAME, 5, NEEDS.checkpoint_bytes)
+    room = Room(
+        NEEDS.memory_bytes + MEMORY_RESERVE_BYTES - memory_short, disk + DISK_RESERVE_BYTES - disk_short
+    )
+    desk = drafter(room=room)
+    stops = draft(desk, {"z_plan": {"range": 100, "step": 30}})
+    warnings = stops.facts["warnings"]
+    assert [word for word in ("memory", "disk") if any(f"of {word}" in w for w in warnings)] == [
+        word for word, short in (("memory", memory_short), ("disk", disk_short)) if short
+    ]
+    assert all(warning.startswith("does not fit: needs ") for warning in warnings)
+    if not warnings:
+        desk.admit(stops)
+        return
+    with pytest.raises(NoRoom, match="; ".join(f"the job {warning}.*" for warning in warnings)) as raised:
+        desk.admit(stops)
+    assert raised.value.code == "no_room"
+
+
+def test_without_checkpoints_their_room_is_not_asked_for() -> None:
+    facts = draft(drafter(data={"checkpoint_s": 0.0}), {"z_plan": {"range": 100, "step": 30}}).facts
+    assert (facts["checkpoint_bytes"], facts["disk_bytes"]) == (0, disk_bytes(FRAME, 5, 0))
+
+
+def test_frames_of_unknown_size_are_not_held_against_a_job() -> None:
+    camera = {"kind": "dslr", "release_pin": 24}
+    desk = drafter(room=Room(0, 0), camera=camera)
+    stops = draft(desk, {"z_plan": {"range": 100, "step": 30}})
+    assert (stops.facts["memory_bytes"], stops.facts["warnings"]) == (None, [])
+    desk.admit(stops)
+
+
+def test_unless_told_otherwise_the_machine_itself_is_asked() -> None:
+    table = {
+        "rail": {"step_pin": 17, "direction_pin": 27, "enable_pin": 22, "high_um": 25_000},
+        "camera": {"kind": "dslr", "release_pin": 24},
+    }
+    config = parse_config(table, "rig.toml")
+    desk = Drafter(config, Estimator(rail_spec(config.rail), Pace(), lambda _settings: 0.5))
+    facts = draft(desk, {"z_plan": {"range": 100, "step": 30}}).facts
+    assert facts["memory_free_bytes"] > 0
+    assert facts["disk_free_bytes"] > 0

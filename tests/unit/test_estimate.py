@@ -1,19 +1,23 @@
-"""What a job will take, held against a rail that really goes the way and a fusion that really runs."""
+"""What a job will take, held against a rail that really goes the way and prints that are really written."""
 
 from __future__ import annotations
 
 import threading
-import tracemalloc
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from focusd.errors import OutOfTravel
-from focusd.estimate import STATE_BYTES_PER_PIXEL, Estimator, Pace
+from focusd.estimate import Estimator, Pace, disk_bytes
 from focusd.fusion import Fusion
 from focusd.job import JobSettings
+from focusd.needs import Colour, FrameForm, fusion_needs
+from focusd.outputs.prints import write_prints
+from focusd.pictures.samples import to_planes
 from focusd.plan import StackPlan, ZPlan
 from focusd.rail import Rail
 from focusd.rail_spec import RailSpec
@@ -94,33 +98,46 @@ def test_a_plan_outside_the_limits_has_no_estimate() -> None:
 
 def test_without_a_frame_size_nothing_is_said_about_memory() -> None:
     estimate = Estimator(SPEC, PACE, stop_s).of(PLAN, JobSettings(), 0.0)
-    assert (estimate.memory_bytes, estimate.disk_bytes) == (None, None)
+    assert (estimate.memory_bytes, estimate.disk_bytes, estimate.checkpoint_bytes) == (None, None, None)
 
 
 def test_memory_does_not_grow_with_the_stack_and_disk_hardly() -> None:
-    estimator = Estimator(SPEC, PACE, stop_s, frame_pixels=1_000_000)
+    frame = FrameForm(1000, 1000, encoded=True)
+    estimator = Estimator(SPEC, PACE, stop_s, frame)
     few = estimator.of(StackPlan((1000.0,)), JobSettings(), 0.0)
     many = estimator.of(StackPlan(tuple(1000.0 + 5 * i for i in range(500))), JobSettings(), 0.0)
-    assert few.memory_bytes == many.memory_bytes == 120_000_000
+    needs = fusion_needs(frame)
+    assert few.memory_bytes == many.memory_bytes == needs.memory_bytes
+    assert few.checkpoint_bytes == many.checkpoint_bytes == needs.checkpoint_bytes
     assert few.disk_bytes is not None
     assert many.disk_bytes is not None
     assert 0 < (many.disk_bytes - few.disk_bytes) / 499 < 4096
 
 
-def test_the_fusion_keeps_to_what_is_foreseen() -> None:
-    """Three frames, because the second and third find buffers that the first does not have."""
-    random = np.random.default_rng(7)
-    rows, columns = 384, 512
-    frames = [random.integers(0, 256, (rows, columns, 3), dtype=np.uint8) for _ in range(3)]
-    Fusion().add(frames[0], 0.0)  # what is loaded once is no part of a stack
-    tracemalloc.start()
-    try:
-        fusion = Fusion()
-        for position_um, frame in enumerate(frames):
-            fusion.add(frame, float(position_um))
-        result = fusion.result()
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert result.image.shape == (rows, columns, 3)
-    assert peak_bytes / (rows * columns) <= STATE_BYTES_PER_PIXEL
+def test_without_checkpoints_none_is_on_disk() -> None:
+    frame = FrameForm(1000, 1000)
+    with_them = Estimator(SPEC, PACE, stop_s, frame).of(PLAN, JobSettings(), 0.0)
+    without = Estimator(SPEC, PACE, stop_s, frame, checkpoints=False).of(PLAN, JobSettings(), 0.0)
+    assert without.checkpoint_bytes == 0
+    assert with_them.disk_bytes is not None
+    assert without.disk_bytes == with_them.disk_bytes - 2 * fusion_needs(frame).checkpoint_bytes
+    assert without.memory_bytes == with_them.memory_bytes
+
+
+@pytest.mark.parametrize("colour", get_args(Colour))
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_run_s_prints_stay_within_what_is_foreseen(
+    tmp_path: Path, colour: Colour, dtype: type[np.uint8 | np.uint16]
+) -> None:
+    """Noise, which no packing makes smaller, of a picture large enough that headers do not matter."""
+    random = np.random.default_rng(3)
+    shape = (200, 300) if colour == "grey" else (200, 300, 3)
+    fusion = Fusion()
+    for position_um in range(3):
+        noise = random.integers(0, np.iinfo(dtype).max, shape, dtype=dtype)
+        fusion.add(to_planes(noise) if colour == "4:2:0" and dtype is np.uint8 else noise, float(position_um))
+    write_prints(tmp_path, fusion.image(), fusion.relief(), white=fusion.white)
+    assert len([*tmp_path.iterdir()]) == 8
+    written = sum(path.stat().st_size for path in tmp_path.iterdir())
+    frame = FrameForm(200, 300, colour, 8 if dtype is np.uint8 else 16)
+    assert 0 < written <= disk_bytes(frame, 3, 0)

@@ -13,7 +13,7 @@ import tifffile
 
 from focusd import fuse
 from focusd.fusion import Fusion
-from focusd.images import read_image
+from focusd.pictures.images import read_image
 
 STACKS = Path(os.environ.get("FOCUSD_STACKS", "../shared/stacks"))
 
@@ -91,6 +91,7 @@ def test_debug_maps(stack, tmp_path):
     assert first[:, :6].mean() > 2 * first[:, 40:].mean()
     assert last[:, 74:].mean() > 2 * last[:, :40].mean()
     selection = read_image(debug / "selection.png").astype(int)
+    assert selection.shape == (60, 80, 3)
     # Turbo: blue at the near end of the order, red at the far one.
     assert np.median(selection[:, 2:4, 0] - selection[:, 2:4, 2]) > 0
     assert np.median(selection[:, 76:78, 2] - selection[:, 76:78, 0]) > 0

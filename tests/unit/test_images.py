@@ -10,7 +10,16 @@ import pytest
 import tifffile
 
 from focusd.errors import FocusdError, FrameLost
-from focusd.images import decode_image, encode_jpeg, image_size, read_image, to_8_bits
+from focusd.pictures.images import (
+    decode_frame,
+    decode_image,
+    encode_jpeg,
+    image_size,
+    read_frame,
+    read_image,
+    to_8_bits,
+)
+from focusd.pictures.planes import Planes
 
 
 def picture(shape=(37, 53, 3), dtype=np.uint8, seed=0):
@@ -77,6 +86,43 @@ def test_orientation_is_ignored(tmp_path):
     assert cv2.imread(str(path)).shape == (50, 20, 3)
     assert read_image(path).shape == (20, 50, 3)
     assert image_size(path) == (20, 50)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_a_tiffs_orientation_is_ignored_too(turn, order):
+    image = picture((20, 50, 3), np.uint16)
+    options = {"photometric": "rgb", "byteorder": order, "extratags": [(274, 3, 1, turn, True)]}
+    np.testing.assert_array_equal(decode_image(_tiff(image[..., ::-1], **options), "a"), image)
+
+
+def test_frames_are_planes_only_where_the_file_has_them(tmp_path):
+    image = picture((40, 60, 3))
+    for suffix in (".jpg", ".png", ".tif"):
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(encoded(image, suffix))
+        frame = read_frame(path)
+        assert isinstance(frame, Planes) is (suffix == ".jpg")
+        assert frame.shape[:2] == (40, 60)
+    wide = picture((40, 60), np.uint16)
+    np.testing.assert_array_equal(decode_frame(encoded(wide, ".png"), "a"), wide)
+    with pytest.raises(FrameLost, match=r"b\.txt.*no JPEG"):
+        decode_frame(b"hello", "b.txt")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_picture_beyond_the_limit_is_refused(suffix, monkeypatch):
+    data = encoded(picture((40, 60, 3)), suffix)
+    monkeypatch.setattr("focusd.pictures.containers.LARGEST_PX", 2400)
+    assert decode_image(data, "a").shape == (40, 60, 3)
+    monkeypatch.setattr("focusd.pictures.containers.LARGEST_PX", 2399)
+    with pytest.raises(FrameLost, match="a: 60 x 40 px is more than the 2399 px"):
+        decode_image(data, "a")
+
+
+def test_a_png_of_an_end_alone_is_an_error():
+    with pytest.raises(FrameLost, match="cut short"):
+        decode_image(b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sI", 0, b"IEND", 0xAE426082), "a")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
@@ -165,6 +211,15 @@ def test_16_bits_to_8():
     np.testing.assert_array_equal(to_8_bits(image), [[0, 1, 255, 16, 0]])
     np.testing.assert_array_equal(to_8_bits(image, 4095), [[0, 16, 255, 255, 8]])
     assert decode_image(encode_jpeg(picture(dtype=np.uint16)), "a").dtype == np.uint8
+
+
+@pytest.mark.parametrize(("brightest", "shown"), [(200, 200), (255, 255), (4095, 255), (65535, 255)])
+def test_dark_16_bits_make_no_black_jpeg(brightest, shown):
+    image = np.full((32, 32), brightest, np.uint16)
+    assert abs(int(decode_image(encode_jpeg(image), "a")[5, 5]) - shown) <= 1
+    # A white that the whole stack shares overrules the picture's own.
+    dark = decode_image(encode_jpeg(image, white=65535), "a")[5, 5]
+    assert abs(int(dark) - brightest / 257) <= 1
 
 
 def _tiff(image, **options):

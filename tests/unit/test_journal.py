@@ -11,7 +11,22 @@ from typing import Any
 import pytest
 
 from focusd.errors import JournalError
-from focusd.journal import RUN_ID, Journal, Runs, read_journal, write_json
+from focusd.job import (
+    Captured,
+    Ended,
+    Finished,
+    Job,
+    JobEvent,
+    JobSettings,
+    JobStatus,
+    Paused,
+    Resumed,
+    Started,
+    StopDone,
+    advance,
+)
+from focusd.journal import RUN_ID, Journal, Runs, read_journal, replayed, write_json
+from focusd.plan import StackPlan, ZPlan
 
 NOON = datetime(2026, 11, 20, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -110,7 +125,91 @@ def test_a_journal_that_is_not_there_is_named(tmp_path: Path) -> None:
         indices(tmp_path / "nowhere")
 
 
+# A job made again.
+
+PLAN = StackPlan((0.0, 20.0, 40.0), 20.0, 25.0)
+RUNNING: list[JobEvent] = [
+    Started(StackPlan((5.0, 25.0), 20.0)),
+    StopDone(0, eta_s=4.5),
+    Paused(),
+    Resumed(),
+    StopDone(1, missing=True),
+]
+ENDS: list[list[JobEvent]] = [
+    [],
+    [Captured()],
+    [Captured(), Finished({"width": 3, "missing": [1]})],
+    [Ended(JobStatus.FAILED, "why", "camera", {"width": 3})],
+    [Ended(JobStatus.INTERRUPTED, "why", "interrupted")],
+]
+
+
+@pytest.mark.parametrize(
+    "z_plan",
+    [
+        ZPlan(range=60.0, step=20.0),
+        ZPlan(marks=True, go_up=False),
+        ZPlan(relative=(0.0, 3.0)),
+        ZPlan(absolute=(1.0,)),
+    ],
+)
+@pytest.mark.parametrize("end", ENDS)
+def test_a_journal_gives_the_job_again_at_every_moment(
+    tmp_path: Path, z_plan: ZPlan, end: list[JobEvent]
+) -> None:
+    job = Job("r", z_plan, PLAN, JobSettings(settle_s=2.0, hold="off"), "moth", {"metadata": {"a": [1]}})
+    with closing(Journal(tmp_path / "j")) as journal:
+        journal.accept(job, NOON)
+        assert replayed("r", read_journal(tmp_path / "j")) == job
+        for event in [*RUNNING, *end]:
+            journal.append("recovering", NOON)
+            journal.enter(event, NOON, sync=True)
+            job = advance(job, event)
+            assert replayed("r", read_journal(tmp_path / "j")) == job
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [{"kind": "started", "plan": {"positions_um": [1.0]}}],
+        [{"kind": "accepted"}],
+        [{"at": "now"}],
+        [3],
+        [{"kind": "accepted", "z_plan": {}, "plan": {}, "settings": {}, "job_id": None, "request": {}}],
+    ],
+)
+def test_what_is_no_job_s_journal_is_an_error(lines: list[Any]) -> None:
+    with pytest.raises(JournalError, match="run r: the journal"):
+        replayed("r", lines)
+
+
+def test_events_that_cannot_follow_are_an_error(tmp_path: Path) -> None:
+    with closing(Journal(tmp_path / "j")) as journal:
+        journal.accept(Job("r", ZPlan(range=60.0, step=20.0), PLAN), NOON)
+        journal.enter(StopDone(0), NOON)
+    with pytest.raises(JournalError, match="StopDone cannot follow"):
+        replayed("r", read_journal(tmp_path / "j"))
+
+
 # Run ids and folders.
+
+
+def test_what_a_crash_left_behind_is_found_oldest_first(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    names = [runs.new_id(NOON) for _ in range(5)]
+    for name in reversed(names):
+        runs.open(name)
+    for name in names[1:]:
+        (tmp_path / name / "journal.jsonl").touch()
+    for name in names[3:]:
+        (tmp_path / name / "run.json").touch()
+    (tmp_path / names[4] / "fusion.state").touch()
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "journal.jsonl").touch()
+    # The first never got as far as a journal; the fourth is whole.
+    assert [path.name for path in runs.left_behind("fusion.state")] == [names[1], names[2], names[4]]
+    assert [path.name for path in runs.left_behind()] == names[1:3]
 
 
 def test_run_ids_are_made_of_time_and_a_number_that_goes_on(tmp_path: Path) -> None:

@@ -214,6 +214,10 @@ def test_a_job_s_settings_all_arrive() -> None:
         "mirror_lockup_s": 1.5,
         "return_to": "centre",
         "hold": "off",
+        "slab": 12,
+        "slab_overlap": 3,
+        "prefer": "front",
+        "fusion_mode": "fast",
     }
     assert set(asked) == set(JobSettings.__dataclass_fields__)
     assert parse(JobStart, asked).settings() == JobSettings(**asked)

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 
 from gpiozero import DigitalOutputDevice
 from gpiozero.pins import Factory
 
+from focusd.camera_spec import ShotTiming, stop_s
 from focusd.clock import Clock
 from focusd.config import DslrConfig
 from focusd.drivers.inbox import Inbox
 from focusd.errors import Stopped
 from focusd.job import JobSettings
 from focusd.rig import Exposure, Frame
-
-
-@dataclass(frozen=True, slots=True)
-class _Timing:
-    """One stack's timing: the request's where it says, else the config's; s."""
-
-    press_s: float
-    gap_s: float
-    post_s: float
-    lockup_s: float
 
 
 class Dslr:
@@ -51,7 +41,7 @@ class Dslr:
         self._clock = clock
         self._stop = stop
         self._index = 0
-        self._timing = self._timing_of(JobSettings())
+        self._timing = ShotTiming.of(config, JobSettings())
         self._free_at_s = 0.0
         active_high = config.active == "high"
         self._release = DigitalOutputDevice(
@@ -68,7 +58,7 @@ class Dslr:
     def begin(self, settings: JobSettings) -> None:
         """Wake the camera and forget the frames of earlier stacks; see `Camera.begin`."""
         self._index = 0
-        self._timing = self._timing_of(settings)
+        self._timing = ShotTiming.of(self._config, settings)
         if self._inbox is not None:
             self._inbox.forget_present()
         if self._config.wake_s and self._focus is not None:
@@ -126,24 +116,7 @@ class Dslr:
 
     def stop_s(self, settings: JobSettings) -> float:
         """Time that the exposures of one stop take, s."""
-        timing, config = self._timing_of(settings), self._config
-        half_s = config.half_press_s if self._focus is not None else 0.0
-        mirror_s = timing.press_s + timing.lockup_s if timing.lockup_s else 0.0
-        open_s = max(timing.press_s, config.release_lag_s + config.exposure_s)
-        shot_s = half_s + mirror_s + open_s + timing.post_s
-        return settings.shots_per_step * shot_s + (settings.shots_per_step - 1) * timing.gap_s
-
-    def _timing_of(self, settings: JobSettings) -> _Timing:
-        def either(asked: float | None, configured: float) -> float:
-            return configured if asked is None else asked
-
-        config = self._config
-        return _Timing(
-            press_s=either(settings.shutter_on_s, config.shutter_on_s),
-            gap_s=either(settings.shutter_gap_s, config.shutter_gap_s),
-            post_s=either(settings.post_shot_s, config.post_shot_s),
-            lockup_s=either(settings.mirror_lockup_s, config.mirror_lockup_s),
-        )
+        return stop_s(self._config, settings)
 
     def _press(self, seconds: float) -> None:
         self._release.on()

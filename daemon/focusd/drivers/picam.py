@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+from focusd.camera_spec import stop_s
 from focusd.clock import Clock
 from focusd.config import Picamera2Config
 from focusd.errors import CameraError, ExposureTimeout, FrameLost, Stopped
@@ -148,8 +149,8 @@ class PiCamera:
         self._camera.close()
 
     def stop_s(self, settings: JobSettings) -> float:
-        """Time that the exposures of one stop take, s: on average one and a half frames pass before each."""
-        return settings.shots_per_step * 2.5 * self._config.exposure_s
+        """Time that the exposures of one stop take, s."""
+        return stop_s(self._config, settings)
 
     def _controls(self) -> dict[str, Any]:
         config = self._config

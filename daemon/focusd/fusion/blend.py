@@ -2,150 +2,169 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, Protocol
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
-from focusd.fusion.arrays import Float, Image, Scratch
-from focusd.fusion.noise import KAPPA, estimate_sigma
-from focusd.fusion.pyramid import Envelope, Grid, decompose, grow
-from focusd.fusion.selection import Selection
-from focusd.fusion.tone import Tone
-from focusd.fusion.weights import band_weight, base_weight, focus_energies
+from focusd.errors import FusionError
+from focusd.fusion.arrays import Image
+from focusd.fusion.compiled import CompiledKernel, library
+from focusd.fusion.noise import estimate_sigma
+from focusd.fusion.plain import PlainKernel
+from focusd.fusion.rule import KAPPA, SHARP_LEVELS, Mode, Rule
+from focusd.fusion.selection import Response, Selection
+from focusd.fusion.state import FusionState
+from focusd.fusion.sums import Sums
+from focusd.fusion.tone import Source, Tone
+from focusd.pictures.planes import Planes
+
+
+class Kernel(Protocol):
+    """Adds frames to sums."""
+
+    name: str
+
+    @property
+    def nbytes(self) -> int:
+        """Working memory, bytes."""
+
+    def add(self, sources: list[Source], gain: float) -> Response:
+        """Add one frame, its energies `gain` times; returns its sharpness, valid until the next call."""
+
+    def release(self) -> None:
+        """Give the working memory back; the next `add` takes it again."""
 
 
 class PyramidBlend:
-    """Weighted sums of every band of every plane, and of the weights.
+    """A stack being fused by the pyramid rule.
 
     Parameters
     ----------
-    image : ndarray
-        The first frame, uint8 or uint16, (rows, cols) or (rows, cols, 3).
-    position_um : float
-        Where it was taken.
-    tone : Tone
-        Scale of the stack's values.
-    sigma : float or None
-        Noise of the frames, 8-bit levels; estimated from the first frame when None.
+    sums : Sums
+        Of the frames so far.
+    rule : Rule
+        How they are weighted.
+    selection : Selection or None
+        Of the frames so far; None before the first.
     """
 
-    def __init__(self, image: Image, position_um: float, tone: Tone, sigma: float | None) -> None:
-        self._grid = Grid.of(image.shape[0], image.shape[1])
-        self._tone = tone
-        self._scratch = Scratch()
-        self._planes = 1 if image.ndim == 2 else 3
-        shapes = [self._grid.shape(level) for level in range(self._grid.levels + 1)]
-        self._sums = [[np.zeros(shape, np.float32) for shape in shapes] for _ in range(self._planes)]
-        self._weights = [np.zeros(shape, np.float32) for shape in shapes]
-        self._response = np.zeros(self._grid.shape(min(1, self._grid.levels)), np.float32)
-        self._envelope: Envelope | None = None
-        self._selection: Selection | None = None
-        self._sigma = sigma
-        self.add(image, position_um)
+    def __init__(self, sums: Sums, rule: Rule, selection: Selection | None = None) -> None:
+        loops = library()
+        self.sigma = rule.sigma
+        self._rule = rule
+        self._sums = sums
+        self._kernel: Kernel = (
+            PlainKernel(self._sums, self._rule)
+            if loops is None
+            else CompiledKernel(self._sums, self._rule, loops)
+        )
+        self._selection = selection
+        self._response: Response | None = None
 
-    @property
-    def sigma(self) -> float:
-        """Noise the weights reckon with, 8-bit levels."""
-        return cast("float", self._sigma)
+    @classmethod
+    def of(
+        cls,
+        frame: Image | Planes,
+        position_um: float,
+        tone: Tone,
+        mode: Mode,
+        sigma: float | None,
+        gain: float,
+    ) -> PyramidBlend:
+        """Start from a first frame; `sigma` is measured on it when None."""
+        if sigma is None:
+            sigma = estimate_sigma(tone.sources(frame)[0])
+        blend = cls(Sums.of(tone, *frame.shape[:2]), Rule.of(mode, sigma))
+        blend.add(frame, position_um, gain)
+        return blend
 
     @property
     def selection(self) -> Selection:
         """Best response per pixel, at half resolution."""
-        return cast("Selection", self._selection)
+        if self._selection is None:
+            raise RuntimeError("no frame has been added")
+        return self._selection
 
     @property
-    def floor(self) -> float:
-        """Response a noisy flat area does not pass in a long stack: four times its mean in one frame."""
-        return 4.0 * KAPPA[0] * self.sigma
+    def noise(self) -> float:
+        """Mean response of a frame of noise alone, 8-bit levels."""
+        return sum(KAPPA[:SHARP_LEVELS]) * self.sigma
 
     @property
-    def response(self) -> Float:
-        """Response of the last frame, at half resolution."""
+    def response(self) -> Response:
+        """Response of the last frame, at half resolution, 1/512 level."""
+        if self._response is None:
+            raise FusionError("no frame has been added since the image was taken: add one first")
         return self._response
 
     @property
     def nbytes(self) -> int:
         """Memory held by the state, bytes."""
-        sums = sum(level.nbytes for plane in self._sums for level in plane)
-        weights = sum(level.nbytes for level in self._weights)
-        envelope = self._envelope.nbytes if self._envelope is not None else 0
-        return sums + weights + envelope + self.selection.nbytes + self._response.nbytes
+        return self._sums.nbytes + self.selection.nbytes
 
-    def add(self, image: Image, position_um: float) -> None:
-        """Add one frame to the sums."""
-        grid, scratch = self._grid, self._scratch
-        planes = self._tone.planes(grid.pad(image), scratch)
-        luma = next(planes)
-        blurred, bands = decompose(luma, grid, scratch)
-        if self._sigma is None:
-            self._sigma = estimate_sigma(luma, bands)
-        energies = focus_energies(bands, self._sigma, grid, scratch)
-        weights = [
-            band_weight(energy, level, self._sigma, grid.shape(level), scratch)
-            for level, energy in enumerate(energies)
-        ]
-        weights.append(base_weight(energies, grid.shape(grid.levels)))
-        for kept, weight in zip(self._weights, weights, strict=True):
-            kept += weight
-        self._accumulate(0, bands, blurred[-1], weights)
-        if self._envelope is None:
-            self._envelope = Envelope.of(blurred, scratch)
-        else:
-            self._envelope.include(blurred, scratch)
-        for number, plane in enumerate(planes, 1):
-            coarse, bands = decompose(plane, grid, scratch)
-            self._accumulate(number, bands, coarse[-1], weights)
-        if energies:
-            np.copyto(self._response, energies[0])
+    @property
+    def working_nbytes(self) -> int:
+        """Memory of what is used again for every frame, bytes."""
+        return self._kernel.nbytes
+
+    def add(self, frame: Image | Planes, position_um: float, gain: float) -> None:
+        """Add one frame to the sums; its energies count `gain` times."""
+        self._response = self._kernel.add(self._sums.tone.sources(frame), gain)
         if self._selection is None:
             self._selection = Selection.of(self._response, position_um)
         else:
             self._selection.add(self._response, position_um)
 
-    def _accumulate(self, number: int, bands: list[Float], base: Float, weights: list[Float]) -> None:
-        for kept, band, weight in zip(self._sums[number], [*bands, base], weights, strict=True):
-            cv2.accumulateProduct(band, weight, kept)
-
     def merge(self, other: PyramidBlend) -> None:
         """Add the sums of another blend of the same sizes."""
-        for kept_plane, new_plane in zip(self._sums, other._sums, strict=True):
-            for kept, new in zip(kept_plane, new_plane, strict=True):
-                kept += new
-        for kept, new in zip(self._weights, other._weights, strict=True):
-            kept += new
-        cast("Envelope", self._envelope).merge(cast("Envelope", other._envelope))
+        self._sums.merge(other._sums)
         self.selection.merge(other.selection)
-        self._sigma = min(self.sigma, other.sigma)
+        self.sigma = min(self.sigma, other.sigma)
 
-    def image(self, level: int = 0) -> Image:
-        """Fused image so far.
+    def copy(self) -> PyramidBlend:
+        """Return a copy that shares nothing."""
+        planes = {name: plane.copy() for name, plane in self._sums.planes().items()}
+        return PyramidBlend(self._sums.with_planes(planes), self._rule, self.selection.copy())
 
-        Parameters
-        ----------
-        level : int
-            0 for full size; each level more halves it.
-        """
-        grid = self._grid
-        level = min(level, grid.levels)
-        rows, cols = grid.cropped_shape(level)
-        planes = []
-        for number, sums in enumerate(self._sums):
-            envelope = self._envelope if number == 0 else None
-            plane = sums[-1] / self._weights[-1]
-            if envelope is not None and grid.levels > 0:
-                envelope.clamp(plane, grid.levels, tolerance=0.0)
-            for finer in range(grid.levels - 1, level - 1, -1):
-                plane = grow(plane, np.empty(grid.shape(finer), np.float32))
-                plane += sums[finer] / self._weights[finer]
-                if envelope is not None:
-                    envelope.clamp(plane, finer)
-            planes.append(np.ascontiguousarray(plane[:rows, :cols]))
-        return self._tone.image(planes)
+    def image(self) -> Image | Planes:
+        """Fused image so far."""
+        # It takes about as much memory as the next frame would.
+        self._response = None
+        self._kernel.release()
+        return self._sums.image(self._rule)
 
     def preview(self, max_side_px: int) -> Image:
         """Fused image from the coarser levels alone, its longer side at most `max_side_px` if they allow."""
+        grid = self._sums.grids[0]
         level = 0
-        while level < self._grid.levels and max(self._grid.cropped_shape(level)) > max_side_px:
+        while level < grid.levels and max(grid.cropped_shape(level)) > max_side_px:
             level += 1
-        return self.image(level)
+        return self._sums.small_image(self._rule, level)
+
+    def clipped(self) -> npt.NDArray[np.bool_]:
+        """Where luma is black or white in all frames, at half resolution."""
+        return self._sums.clipped()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the state holds beside its planes, as JSON has it."""
+        return {"kernel": self._kernel.name, **self.selection.facts()}
+
+    @classmethod
+    def of_state(cls, state: FusionState, tone: Tone, shape: tuple[int, int]) -> PyramidBlend:
+        """Go on from saved planes.
+
+        Raises
+        ------
+        KeyError, ValueError
+            Planes that are missing or do not fit.
+        """
+        sums = Sums.of(tone, *shape).with_planes(state.planes)
+        selection = Selection.of_state(state.facts, state.planes)
+        if selection.best.shape != sums.grids[0].shape(min(1, sums.grids[0].levels)):
+            raise ValueError(f"best is {selection.best.shape} beside an image of {shape}")
+        return cls(sums, Rule.of(state.facts["mode"], float(state.facts["sigma"])), selection)
+
+    def planes(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array of the state by a name."""
+        return self._sums.planes() | self.selection.planes()

@@ -10,16 +10,17 @@ References
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
-from focusd.fusion.arrays import Float, Image, Scratch
+from focusd.fusion.arrays import Float, Image
 from focusd.fusion.noise import estimate_sigma
-from focusd.fusion.pyramid import Grid, decompose
-from focusd.fusion.selection import Selection
-from focusd.fusion.tone import Tone
+from focusd.fusion.selection import Selection, fixed
+from focusd.fusion.tone import BRIGHTEST, DARKEST, Tone
 
 # Keeps the mean defined where no frame has any detail; far below one level of response.
 _SMALLEST_RESPONSE = 1e-3
@@ -61,6 +62,8 @@ class ClassicalBlend:
         Scale of the stack's values.
     sigma : float or None
         Noise of the frames, 8-bit levels; estimated from the first frame when None.
+    gain : float
+        How often the first frame's sharpness counts.
     gaussian_px, laplacian_px : int
         See `absolute_laplacian`.
     average : bool
@@ -73,6 +76,7 @@ class ClassicalBlend:
         position_um: float,
         tone: Tone,
         sigma: float | None,
+        gain: float,
         *,
         gaussian_px: int,
         laplacian_px: int,
@@ -80,34 +84,42 @@ class ClassicalBlend:
     ) -> None:
         self._tone = tone
         self._kernels = (gaussian_px, laplacian_px)
-        self._scratch = Scratch()
-        luma = next(tone.planes(image, self._scratch))
-        if sigma is None:
-            grid = Grid.of(luma.shape[0], luma.shape[1])
-            padded = grid.pad(luma)
-            sigma = estimate_sigma(padded, decompose(padded, grid, Scratch())[1])
-        self.sigma = sigma
+        luma = self._luma(image)
+        self.sigma = estimate_sigma(tone.sources(image)[0]) if sigma is None else sigma
         noise = np.random.default_rng(0).standard_normal((64, 64), dtype=np.float32)
-        self.floor = 4.0 * sigma * float(absolute_laplacian(noise, *self._kernels).mean())
-        self.response = absolute_laplacian(luma, *self._kernels)
+        self.noise = self.sigma * float(absolute_laplacian(noise, *self._kernels).mean())
+        sharpness = absolute_laplacian(luma, *self._kernels) * np.float32(gain)
+        self.response = fixed(sharpness)
         self.selection = Selection.of(self.response, position_um)
+        # Rounded down, and no more than white: only the ends matter.
+        self._darkest = np.minimum(luma, 255).astype(np.uint8)
+        self._brightest = self._darkest.copy()
         self._picked: Image | None = None if average else image.copy()
         self._sum: Float | None = None
         self._weight: Float | None = None
         if average:
-            self._weight = self.response + np.float32(_SMALLEST_RESPONSE)
+            self._weight = sharpness + np.float32(_SMALLEST_RESPONSE)
             self._sum = self._spread(self._weight, image) * image.astype(np.float32)
 
-    def add(self, image: Image, position_um: float) -> None:
-        """Choose or average one more frame."""
-        self.response = absolute_laplacian(next(self._tone.planes(image, self._scratch)), *self._kernels)
+    def add(self, image: Image, position_um: float, gain: float) -> None:
+        """Choose or average one more frame; its sharpness counts `gain` times."""
+        luma = self._luma(image)
+        sharpness = absolute_laplacian(luma, *self._kernels) * np.float32(gain)
+        self.response = fixed(sharpness)
         won = self.selection.add(self.response, position_um)
+        levels = np.minimum(luma, 255).astype(np.uint8)
+        np.minimum(self._darkest, levels, out=self._darkest)
+        np.maximum(self._brightest, levels, out=self._brightest)
         if self._picked is not None:
             cv2.copyTo(image, won, self._picked)
         elif self._sum is not None and self._weight is not None:
-            weight = self.response + np.float32(_SMALLEST_RESPONSE)
+            weight = sharpness + np.float32(_SMALLEST_RESPONSE)
             self._weight += weight
             self._sum += self._spread(weight, image) * image.astype(np.float32)
+
+    def clipped(self) -> npt.NDArray[np.bool_]:
+        """Where luma is black or white in all frames."""
+        return np.asarray((self._darkest >= BRIGHTEST) | (self._brightest <= DARKEST))
 
     def merge(self, other: ClassicalBlend) -> None:
         """Choose or average between two blends of the same settings."""
@@ -119,12 +131,18 @@ class ClassicalBlend:
         if self._weight is not None and other._weight is not None:
             self._weight += other._weight
         self.sigma = min(self.sigma, other.sigma)
-        self.floor = min(self.floor, other.floor)
+        self.noise = min(self.noise, other.noise)
+        np.minimum(self._darkest, other._darkest, out=self._darkest)
+        np.maximum(self._brightest, other._brightest, out=self._brightest)
+
+    def copy(self) -> ClassicalBlend:
+        """Return a copy that shares nothing."""
+        return deepcopy(self)
 
     @property
     def nbytes(self) -> int:
         """Memory held by the state, bytes."""
-        kept = (self._picked, self._sum, self._weight, self.response)
+        kept = (self._picked, self._sum, self._weight, self.response, self._darkest, self._brightest)
         return self.selection.nbytes + sum(plane.nbytes for plane in kept if plane is not None)
 
     def image(self) -> Image:
@@ -143,6 +161,9 @@ class ClassicalBlend:
             return image
         cols, rows = (max(1, round(side * scale)) for side in image.shape[1::-1])
         return cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
+
+    def _luma(self, image: Image) -> Float:
+        return self._tone.sources(image)[0].rows(0, image.shape[0])
 
     @staticmethod
     def _spread(weight: Float, image: Image) -> Float:

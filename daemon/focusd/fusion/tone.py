@@ -1,22 +1,61 @@
-"""From a camera's integers to float planes and back."""
+"""From a camera's integers to planes in 8-bit levels and back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 
-from focusd.fusion.arrays import Float, Image, Scratch
+from focusd.fusion.arrays import Float, Image
+from focusd.pictures.planes import Planes
+
+Kind = Literal["grey", "4:2:0", "4:4:4"]
 
 # Rec. ITU-R BT.601-7, section 2.5.1.
 _BLUE, _GREEN, _RED = 0.114, 0.587, 0.299
+# ITU-T T.871, section 7: blue and red differences are scaled to the range of the samples.
+_BLUE_SPAN, _RED_SPAN = 2 * (1 - _BLUE), 2 * (1 - _RED)
+# Fixed point of blurred planes: the full range of 8 bits in 16, and the middle of it.
+_UINT16_RANGE = 65536
+CENTRE = 32768
+# Luma at or beyond these has been cut off by the camera, 8-bit levels.
+DARKEST, BRIGHTEST = 1.0, 254.0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One plane of a frame, where it lies.
+
+    Parameters
+    ----------
+    data : ndarray
+        uint8 or uint16, (rows, cols) or (rows, cols, 3) BGR, contiguous; only read.
+    weights : tuple of float
+        8-bit levels in one unit of the data, for each of its channels, one or three: the plane is their sum.
+    centre : float
+        What is added to it, 8-bit levels, to make a difference of colours positive.
+    """
+
+    data: Image
+    weights: tuple[float, ...]
+    centre: float
+
+    def rows(self, first: int, last: int) -> Float:
+        """Rows `first` to `last` (excluded) as float32, 8-bit levels."""
+        part = self.data[first:last].astype(np.float32)
+        if len(self.weights) == 1:
+            part *= np.float32(self.weights[0])
+            return part
+        return np.asarray(
+            cv2.transform(part, np.array([[*self.weights, self.centre]], np.float32)), np.float32
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """The scale of a stack's values.
+    """The scale of a stack's values and the kind of its colour.
 
     Parameters
     ----------
@@ -25,77 +64,89 @@ class Tone:
         drown in the noise floor.
     dtype : numpy.dtype
         uint8 or uint16, the frames' own.
+    kind : {"grey", "4:2:0", "4:4:4"}
+        One plane; `Planes`; BGR.
     """
 
     bits: int
-    dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
+    dtype: np.dtype[Any]
+    kind: Kind
+
+    @staticmethod
+    def describes(frame: Image | Planes) -> tuple[Kind, np.dtype[Any]]:
+        """Return the kind and the sample type of a frame."""
+        if isinstance(frame, Planes):
+            return "4:2:0", np.dtype(np.uint8)
+        return ("grey" if frame.ndim == 2 else "4:4:4"), frame.dtype
 
     @classmethod
-    def of(cls, image: Image) -> Tone:
-        """Tone of a stack, from its first frame."""
-        if image.dtype == np.uint8:
-            return cls(8, np.dtype(np.uint8))
-        return cls(max(8, int(image.max()).bit_length()), np.dtype(np.uint16))
+    def of(cls, frame: Image | Planes, bits: int | None = None) -> Tone:
+        """Tone of a stack, from its first frame; `bits` goes over what a uint16 frame shows."""
+        kind, dtype = cls.describes(frame)
+        if isinstance(frame, Planes) or dtype == np.uint8:
+            return cls(8, dtype, kind)
+        return cls(bits or max(8, int(frame.max()).bit_length()), dtype, kind)
 
     @property
     def unit(self) -> float:
         """One 8-bit level in the frame's own units."""
         return float((1 << self.bits) - 1) / 255.0
 
-    def planes(self, image: Image, scratch: Scratch) -> Iterator[Float]:
-        """Luma, then for a colour image blue minus luma and red minus luma.
+    @property
+    def fixed(self) -> float:
+        """Units of a blurred plane in one 8-bit level.
 
-        Parameters
-        ----------
-        image : ndarray
-            uint8 or uint16, (rows, cols) or (rows, cols, 3) BGR; not modified.
-        scratch : Scratch
-            Where the planes live: luma until the next call, each difference until the next one.
-
-        Yields
-        ------
-        ndarray
-            float32, (rows, cols), in 8-bit levels; one or three of them.
+        Frames in uint16 keep two bits of headroom where there are any: the first may have been a dark one.
         """
-        rows, cols = image.shape[:2]
-        luma = scratch.plane("luma", 0, (rows, cols))
-        if image.ndim == 2:
-            self._scale(image, luma)
-            yield luma
-            return
-        other = scratch.plane("difference", 0, (rows, cols))
-        channel = np.empty((rows, cols), image.dtype)
-        for number, share in enumerate((_BLUE, _GREEN, _RED)):
-            cv2.extractChannel(image, number, dst=channel)
-            self._scale(channel, other)
-            if number == 0:
-                np.multiply(other, np.float32(share), out=luma)
-            else:
-                cv2.scaleAdd(other, share, luma, dst=luma)
-        yield luma
-        for number in (0, 2):
-            cv2.extractChannel(image, number, dst=channel)
-            self._scale(channel, other)
-            yield np.subtract(other, luma, out=other)
+        if self.dtype == np.uint8:
+            return 256.0
+        return self.unit * 2.0 ** max(0, 14 - self.bits)
+
+    @property
+    def brightest(self) -> int:
+        """Largest value a frame of this stack may hold, in its own units."""
+        return min(int(np.iinfo(self.dtype).max), int((_UINT16_RANGE - 1) * self.unit / self.fixed))
+
+    def sources(self, frame: Image | Planes) -> list[Source]:
+        """Luma, then for a colour frame half of blue minus luma and half of red minus luma."""
+        if isinstance(frame, Planes):
+            planes = (frame.luma, frame.blue, frame.red)
+            return [Source(np.ascontiguousarray(plane), (1.0,), 0.0) for plane in planes]
+        frame = np.ascontiguousarray(frame)
+        scale = 1.0 / self.unit
+        if frame.ndim == 2:
+            return [Source(frame, (scale,), 0.0)]
+        luma = np.array((_BLUE, _GREEN, _RED)) * scale
+        blue, red = (0.5 * (np.array(own) * scale - luma) for own in ((1, 0, 0), (0, 0, 1)))
+        centre = CENTRE / self.fixed
+        return [
+            Source(frame, tuple(luma), 0.0),
+            Source(frame, tuple(blue), centre),
+            Source(frame, tuple(red), centre),
+        ]
 
     def image(self, planes: list[Float]) -> Image:
-        """Inverse of `planes`, rounded and clipped to the type's range; the planes are used up."""
+        """Rows of a grey or BGR image from rows of its planes, all of one size; the planes are used up.
+
+        Inverse of `sources` for "grey" and "4:4:4"; for "4:2:0" the differences must have been enlarged.
+        """
         if len(planes) == 1:
-            return self._rounded(planes[0])
+            return self.rounded(planes[0])
         luma, blue, red = planes
-        blue += luma
-        red += luma
+        if self.kind == "4:2:0":
+            spans, centre = (_BLUE_SPAN, _RED_SPAN), 128.0
+        else:
+            spans, centre = (2.0, 2.0), CENTRE / self.fixed
+        for plane, span in ((blue, spans[0]), (red, spans[1])):
+            plane -= np.float32(centre)
+            cv2.scaleAdd(plane, span, luma, dst=plane)
         green = np.empty_like(luma)
         cv2.addWeighted(blue, -_BLUE / _GREEN, red, -_RED / _GREEN, 0, dst=green)
         cv2.scaleAdd(luma, 1.0 / _GREEN, green, dst=green)
-        return cv2.merge([self._rounded(plane) for plane in (blue, green, red)])
+        return cv2.merge([self.rounded(plane) for plane in (blue, green, red)])
 
-    def _scale(self, channel: Image, out: Float) -> None:
-        np.copyto(out, channel)
-        if self.bits != 8:
-            out *= np.float32(1.0 / self.unit)
-
-    def _rounded(self, plane: Float) -> Image:
+    def rounded(self, plane: Float) -> Image:
+        """Levels as the frames' integers, clipped to their range; the plane is used up."""
         if self.bits != 8:
             plane *= np.float32(self.unit)
         np.rint(plane, out=plane)

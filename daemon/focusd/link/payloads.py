@@ -12,9 +12,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from focusd.config import OpticsConfig
 from focusd.errors import PlanError, RequestError
-from focusd.job import JobSettings
+from focusd.job import FusionMode, JobSettings, Preference
 from focusd.plan import MAX_STOPS, ZPlan
 from focusd.schema import Strict, complaints
+from focusd.slab_plan import LARGEST_SLAB
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_DEPTH = 16
@@ -100,6 +101,21 @@ class JobStart(Request):
     mirror_lockup_s: Seconds | None = None
     return_to: Literal["none", "start", "end", "centre"] | None = None
     hold: Literal["always", "job", "off"] | None = None
+    slab: Annotated[int, Field(ge=0, le=LARGEST_SLAB)] | None = Field(
+        None, description="stops fused by themselves as well, written while the stack runs; 0: none"
+    )
+    slab_overlap: Annotated[int, Field(ge=0, lt=LARGEST_SLAB)] | None = Field(
+        None, description="stops that a slab shares with the next"
+    )
+    prefer: Preference | None = Field(
+        None, description="end that wins where two depths answer about alike; high positions are in front"
+    )
+    fusion_mode: FusionMode | None = Field(None, description="fast: a little less of a picture, sooner")
+
+    @model_validator(mode="after")
+    def _slabs(self) -> Self:
+        _ = self.settings().slab_plan
+        return self
 
     def settings(self) -> JobSettings:
         """How to visit the stops, as the core's value."""

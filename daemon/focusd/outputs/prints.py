@@ -1,4 +1,4 @@
-"""The files a stack leaves: the picture at full depth, a JPEG of it, and the depth map."""
+"""The files a stack leaves: the picture at full depth, a JPEG of it, and its relief."""
 
 from __future__ import annotations
 
@@ -6,27 +6,60 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from focusd.fusion import FusionResult
-from focusd.outputs.flat import write_jpeg
-from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
+from focusd.fusion.relief import Reason, Relief
+from focusd.outputs.flat import write_jpeg, write_png
+from focusd.outputs.relief_picture import depth_chart, depth_picture
+from focusd.outputs.tiff import write_depth16_tiff, write_depth_tiff, write_image_tiff, write_index_tiff
+from focusd.pictures.metadata import Metadata
+from focusd.pictures.planes import Planes
+from focusd.pictures.samples import Image, to_bgr
+
+__all__ = ["JPEG_QUALITY", "REASON_COLOURS", "depth_picture", "write_prints"]
 
 JPEG_QUALITY = 95
-_SPECK_PX = 9
+REASON_COLOURS = {
+    Reason.OK: (0, 114, 178),
+    Reason.WHOLE_STEP: (86, 180, 233),
+    Reason.EDGE: (240, 228, 66),
+    Reason.BORDER: (0, 158, 115),
+    Reason.UNSURE: (204, 121, 167),
+    Reason.TWO_PEAKS: (213, 94, 0),
+    Reason.FLAT: (120, 120, 120),
+    Reason.SATURATED: (255, 255, 255),
+}
+"""(red, green, blue) in ``reason.tif``; told apart by colour-blind eyes too (Okabe and Ito's palette)."""
 
 
-def write_prints(folder: Path, result: FusionResult) -> dict[str, Any]:
-    """Write ``final.tif``, ``final.jpg`` and ``depth.tif``.
+def write_prints(
+    folder: Path,
+    image: Image | Planes,
+    relief: Relief,
+    *,
+    white: int | None = None,
+    metadata: Metadata | None = None,
+) -> dict[str, Any]:
+    """Write what a stack leaves.
+
+    ``final.tif``, ``final.jpg``; ``depth.tif`` (float32, um), ``depth16.tif`` (scale and offset in its tags),
+    ``depth.png`` (colours and a scale), ``origin.tif`` (the sharpest frame, counted from 0 in ascending z),
+    ``confidence.tif`` (percent) and ``reason.tif`` (codes). The picture comes first, and one map at a time is
+    brought to full size.
 
     Parameters
     ----------
     folder : Path
         Where; it must exist.
-    result : FusionResult
-        What the fusion gave.
+    image : ndarray or Planes
+        The fused picture.
+    relief : Relief
+        Its depth.
+    white : int, optional
+        The uint16 value that is white in ``final.jpg``; see `focusd.pictures.samples.to_8_bits`.
+    metadata : Metadata, optional
+        Colour profile and EXIF for the picture.
 
     Returns
     -------
@@ -40,46 +73,79 @@ def write_prints(folder: Path, result: FusionResult) -> dict[str, Any]:
         The disk would not take them.
     """
     final = folder / "final.tif"
-    write_image_tiff(final, result.image, description="focus stack")
-    write_jpeg(folder / "final.jpg", result.image, quality=JPEG_QUALITY)
-    write_depth_tiff(folder / "depth.tif", result.depth_um)
-    with final.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    rows, columns = result.image.shape[:2]
-    known = result.depth_um[np.isfinite(result.depth_um)]
+    write_image_tiff(final, to_bgr(image), description="focus stack", metadata=metadata)
+    write_jpeg(folder / "final.jpg", image, quality=JPEG_QUALITY, white=white, metadata=metadata)
+    found = write_maps(folder, relief)
+    rows, columns = image.shape[:2]
     return {
         "url": None,
-        "sha256": digest,
+        "sha256": _digest(final),
         "bytes": final.stat().st_size,
         "width": columns,
         "height": rows,
-        "depth": {
-            "min_um": float(known.min()) if known.size else None,
-            "max_um": float(known.max()) if known.size else None,
-            "known_percent": round(100 * known.size / result.depth_um.size, 2),
-        },
+        "depth": found,
     }
 
 
-def depth_picture(depth_um: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Colour a depth map for the eye: low is dark blue, high is yellow, unknown is grey.
+def write_maps(folder: Path, relief: Relief) -> dict[str, Any]:
+    """Write what is known of a picture's depth: all of `write_prints` but the picture.
 
     Parameters
     ----------
-    depth_um : ndarray
-        float32, (rows, columns), um; NaN where unknown.
+    folder : Path
+        Where; it must exist.
+    relief : Relief
+        What to write.
 
     Returns
     -------
-    ndarray
-        uint8, (rows, columns, 3) BGR. The colours span the 1st to the 99th percentile; single specks, which
-        noise makes on empty ground, are not shown, and a 5x5 median smooths the rest.
+    dict
+        Range of depth, um, and the share of pixels that have one.
+
+    Raises
+    ------
+    FocusdError
+        The disk would not take them.
     """
-    known = cv2.medianBlur(np.isfinite(depth_um).astype(np.uint8), _SPECK_PX).astype(bool)
-    known &= np.isfinite(depth_um)
-    low, high = np.percentile(depth_um[known], (1, 99)) if known.any() else (0.0, 1.0)
-    span = max(float(high - low), 1e-6)
-    levels = np.clip((np.nan_to_num(depth_um) - low) / span * 255, 0, 255).astype(np.uint8)
-    coloured = np.asarray(cv2.applyColorMap(cv2.medianBlur(levels, 5), cv2.COLORMAP_VIRIDIS), np.uint8)
-    coloured[~known] = 96
-    return coloured
+    write_png(folder / "depth.png", depth_chart(relief.depth_um))
+    found = _write_depth(folder, relief.full_depth_um())
+    write_index_tiff(
+        folder / "origin.tif",
+        # Never negative, so the same bits serve.
+        relief.full_size(relief.origin).view(np.uint16),
+        description="the sharpest frame at each pixel, counted from 0 in ascending z",
+    )
+    _write_judgement(folder, relief)
+    return found
+
+
+def _write_depth(folder: Path, depth_um: npt.NDArray[np.float32]) -> dict[str, Any]:
+    write_depth_tiff(folder / "depth.tif", depth_um)
+    write_depth16_tiff(folder / "depth16.tif", depth_um)
+    known = int(np.count_nonzero(np.isfinite(depth_um)))
+    return {
+        "min_um": float(np.nanmin(depth_um)) if known else None,
+        "max_um": float(np.nanmax(depth_um)) if known else None,
+        "known_percent": round(100 * known / depth_um.size, 2),
+    }
+
+
+def _write_judgement(folder: Path, relief: Relief) -> None:
+    percent = np.rint(relief.confidence * np.float32(100)).astype(np.uint8)
+    write_index_tiff(
+        folder / "confidence.tif",
+        relief.full_size(percent),
+        description="chance, in percent, that depth is right within a step",
+    )
+    codes = ", ".join(f"{code.value} {code.name.lower().replace('_', ' ')}" for code in Reason)
+    write_index_tiff(
+        folder / "reason.tif",
+        relief.full_size(relief.reason),
+        description=f"why depth is what it is: {codes}; depth is given up to {Reason.UNSURE.value}",
+        colours=[REASON_COLOURS[code] for code in Reason],
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""What a camera's configuration says beforehand: the time of its exposures and the form of its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from focusd.config import DslrConfig, Picamera2Config
+from focusd.job import JobSettings
+from focusd.needs import FrameForm
+
+
+@dataclass(frozen=True, slots=True)
+class ShotTiming:
+    """One stack's timing on a release line: the request's where it says, else the configuration's; s."""
+
+    press_s: float
+    gap_s: float
+    post_s: float
+    lockup_s: float
+
+    @classmethod
+    def of(cls, config: DslrConfig, settings: JobSettings) -> ShotTiming:
+        """Return the timing of a job with these settings."""
+
+        def either(asked: float | None, configured: float) -> float:
+            return configured if asked is None else asked
+
+        return cls(
+            press_s=either(settings.shutter_on_s, config.shutter_on_s),
+            gap_s=either(settings.shutter_gap_s, config.shutter_gap_s),
+            post_s=either(settings.post_shot_s, config.post_shot_s),
+            lockup_s=either(settings.mirror_lockup_s, config.mirror_lockup_s),
+        )
+
+
+def stop_s(config: DslrConfig | Picamera2Config, settings: JobSettings) -> float:
+    """Time that the exposures of one stop take, s.
+
+    Parameters
+    ----------
+    config : DslrConfig or Picamera2Config
+        The camera's.
+    settings : JobSettings
+        The job's.
+    """
+    shots = settings.shots_per_step
+    if isinstance(config, Picamera2Config):
+        # On average one and a half frames pass before the one that is taken.
+        return shots * 2.5 * config.exposure_s
+    timing = ShotTiming.of(config, settings)
+    half_s = config.half_press_s if config.focus_pin is not None else 0.0
+    mirror_s = timing.press_s + timing.lockup_s if timing.lockup_s else 0.0
+    open_s = max(timing.press_s, config.release_lag_s + config.exposure_s)
+    return shots * (half_s + mirror_s + open_s + timing.post_s) + (shots - 1) * timing.gap_s
+
+
+def frame_form(config: DslrConfig | Picamera2Config) -> FrameForm | None:
+    """Form of the frames that will be fused; None where it is not known, or where none come to be fused."""
+    size = config.frame_size
+    if isinstance(config, Picamera2Config):
+        # The driver asks for BGR.
+        return FrameForm(config.frame_size.height, config.frame_size.width, "4:4:4")
+    if size is None or config.frames == "none":
+        return None
+    return FrameForm(size.height, size.width, config.frame_colour, config.frame_bits, encoded=True)

@@ -1,0 +1,1 @@
+"""Pictures as files and as samples: decoding, encoding, colour profiles and EXIF."""
