@@ -202,7 +202,7 @@ class _Row:
         name, dtype, shape = entry["name"], entry["dtype"], tuple(entry["shape"])
         if not isinstance(name, str) or dtype not in _DTYPES or len(shape) > _MOST_DIMENSIONS:
             raise ValueError(f"plane {name!r} of {dtype!r}, {len(shape)} dimensions")
-        if not all(type(side) is int and side >= 0 for side in shape):
+        if not all(type(side) is int and 0 <= side < 1 << 31 for side in shape):
             raise ValueError(f"plane {name!r} of shape {shape}")
         row = cls(name, dtype, shape, str(entry["blake2b"]))
         if row.nbytes != entry["bytes"]:

@@ -347,6 +347,8 @@ class Darkroom:
                 case _Begin(saver, admit, slabs, fusion):
                     self._forget(saver)
                     self._admit, self._slabs, self._fusion = admit, slabs, fusion
+                    # Frames of the stack before may have been fused since `begin`.
+                    self._spoiled_in_a_row, self._refusal = 0, None
                 case _Negative():
                     self._fuse(item)
                     self._save(worker)
@@ -439,7 +441,11 @@ class Darkroom:
             if self._stop.is_set():
                 raise Stopped("the emergency stop was pressed while the state was saved")
 
-        about = {"stops": sorted(self._stops), "spoiled": self._spoiled}
+        about = {
+            "stops": sorted(self._stops),
+            "spoiled": self._spoiled,
+            "metadata": self._metadata.as_json(),
+        }
         try:
             self._saver.save(self._fusion.state(), about, go_on)
         except Stopped:
@@ -454,6 +460,7 @@ class Darkroom:
             self._fusion = Fusion.of_state(saved.state)
             self._stops = {int(stop) for stop in saved.about["stops"]}
             self._spoiled = [int(stop) for stop in saved.about["spoiled"]]
+            self._metadata = Metadata.of_json(saved.about.get("metadata", {}))
         except StateError as error:
             return error
         except (FocusdError, LookupError, TypeError, ValueError, MemoryError) as error:

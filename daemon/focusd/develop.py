@@ -59,12 +59,17 @@ def run(args: argparse.Namespace) -> int:
                 f"{folder / 'final.tif'} is there already, perhaps from more frames: choose another "
                 "folder with --output"
             )
-        fusion = Fusion.of_state(read_state(source).state)
-        about = Metadata().about(stack_text(fusion.positions_um))
+        saved = read_state(source)
+        fusion = Fusion.of_state(saved.state)
+        notes = Metadata.of_json(saved.about.get("metadata", {}))
+        about = notes.about(stack_text(fusion.positions_um))
         image, relief = fusion.image(), fusion.relief()
         facts = write_prints(folder, image, relief, white=fusion.white, metadata=about)
-    except FocusdError as error:
+    except (FocusdError, OSError, ValueError) as error:
         sys.stderr.write(f"focusd: {error}\n")
+        return FAILED
+    except MemoryError:
+        sys.stderr.write(f"focusd: {source}: no memory left for it; develop it on a larger machine\n")
         return FAILED
     size = f"{facts['width']}x{facts['height']} px"
     sys.stdout.write(f"{folder}: the picture and its depth, {size} from {fusion.frames} frames\n")
@@ -133,7 +138,10 @@ def _recover_one(
     if not job.status.is_over:
         with closing(Journal(folder / JOURNAL_NAME)) as journal:
             prints, why = None, "the daemon or its power went away in the middle of the job"
-            if state.exists() and [line["kind"] for line in lines].count("recovering") >= _ATTEMPTS:
+            if (folder / "final.tif").exists():
+                # The power may have gone while the whole picture was being written: what is saved is less.
+                why += "; the picture in its folder was left as it is, and what had been saved beside it"
+            elif state.exists() and [line["kind"] for line in lines].count("recovering") >= _ATTEMPTS:
                 why += f"; its picture could not be had; `focusd develop {folder}` tries once more"
             elif state.exists():
                 journal.append("recovering", clock.wall(), sync=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from focusd.errors import FocusdError, FrameMismatch
+from focusd.errors import FocusdError, FrameMismatch, FusionError
 from focusd.fuse_options import add_arguments, new_fusion, new_slabs, outputs, request_fault
 from focusd.fusion import Fusion, Method
 from focusd.fusion.refine import Refinement
@@ -159,6 +159,8 @@ def fuse_files(
                 fusion.add(frame, number * step_um)
             except FrameMismatch as error:
                 raise FrameMismatch(f"{path}: {error} (the first is {sources[0]})", path=str(path)) from error
+            except FusionError as error:
+                raise FusionError(f"{path}: {error}", path=str(path)) from error
             if slabs is not None:
                 slabs.add(number, frame, number * step_um, fusion)
             if maps is not None:

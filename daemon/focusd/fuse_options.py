@@ -21,6 +21,8 @@ from focusd.slab_plan import SlabPlan
 from focusd.slabs import Slabs
 
 _KERNEL_PX = 5
+# A metre: no rail is longer, and depth in float32 stays exact.
+_LARGEST_STEP_UM = 1e6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -132,6 +134,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames a slab shares with the next (default: %(default)s)",
     )
     parser.add_argument(
+        "--frame-bits",
+        type=int,
+        metavar="N",
+        help="bits that the values of 16-bit frames use, 8 to 16 (default: what the first frame shows)",
+    )
+    parser.add_argument(
         "--bits",
         type=int,
         choices=(8, 16),
@@ -172,6 +180,7 @@ def new_fusion(args: argparse.Namespace, frames: int) -> Fusion:
         gaussian_px=args.gaussian,
         laplacian_px=args.laplacian,
         mode=args.mode,
+        bits=args.frame_bits,
         prefer=Prefer.over(args.prefer, ends_um),
     )
 
@@ -216,10 +225,22 @@ def request_fault(args: argparse.Namespace, sources: Sequence[Path]) -> str:
             return f"{path.parent}: no such folder; make it first"
         if path.resolve() in own:
             return f"{path}: is one of the sources; choose another name"
-    if args.maps is not None and args.maps.resolve() in {source.parent for source in own}:
-        return f"--maps {args.maps}: the sources are there, and the next call would take the maps for frames"
-    if args.step is not None and not (np.isfinite(args.step) and args.step != 0):
-        return f"--step is {args.step} um: it must be finite and not 0"
+    folders = {path.resolve() for path in [*args.inputs, *args.input] if path.is_dir()}
+    if args.output.resolve().parent in folders and args.output.is_file() and not _is_ours(args.output):
+        return f"{args.output}: lies among the sources and was not made by focusd; choose another name"
+    if args.depth is not None and args.depth.resolve() == args.output.resolve():
+        return f"{args.depth}: is the picture's name too; choose another for the depth map"
+    for name, folder in (("maps", args.maps), ("slabs", args.slabs), ("debug", args.debug)):
+        if folder is None or (name == "debug" and folder == Path()):
+            continue
+        if folder.resolve() in {source.parent for source in own}:
+            return f"--{name} {folder}: the sources are there, and would be mixed up with what is written"
+        if folder.exists() and not folder.is_dir():
+            return f"--{name} {folder}: is a file; name a folder"
+        if any(path.parent.resolve() == folder.resolve() for path in outputs(args)):
+            return f"--{name} {folder}: the picture would lie among them; choose another folder"
+    if args.step is not None and not (np.isfinite(args.step) and 0 < abs(args.step) <= _LARGEST_STEP_UM):
+        return f"--step is {args.step} um: it must be finite, not 0, and at most {_LARGEST_STEP_UM:g}"
     if args.jobs < 1:
         return f"--jobs is {args.jobs}: it must be 1 or more"
     given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != _KERNEL_PX]
@@ -234,3 +255,8 @@ def request_fault(args: argparse.Namespace, sources: Sequence[Path]) -> str:
             f"focusd: --{named} means nothing to --method pyramid; laplacian and average use it\n"
         )
     return ""
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a picture says that focusd made it, as all do that `write_picture` writes."""
+    return b"focusd" in path.read_bytes()

@@ -157,7 +157,7 @@ def test_a_damaged_state_is_kept_aside(desk: Desk, damage: bytes) -> None:
 
 def test_a_whole_state_of_another_engine_is_kept_aside(desk: Desk) -> None:
     folder = desk.crashed()
-    about = {"stops": [], "spoiled": []}
+    about = {"stops": [], "spoiled": [], "metadata": {}}
     write_state(folder / STATE_NAME, FusionState({"version": 0}, {}), about)
     desk.recover()
     assert "cannot go on from it" in desk.troubles[0]
@@ -263,7 +263,7 @@ class After(Saver):
 def test_the_state_is_that_of_the_frames_so_far(desk: Desk, tmp_path: Path) -> None:
     deliver_all(desk, After(tmp_path / "s", {2, 4}), tmp_path)
     saved = read_state(tmp_path / "s")
-    assert saved.about == {"stops": [0, 1, 2, 3], "spoiled": []}
+    assert saved.about == {"stops": [0, 1, 2, 3], "spoiled": [], "metadata": {}}
     again, alone = Fusion.of_state(saved.state).result(), fused(4).result()
     for name in ("image", "depth_um", "confidence", "reason", "origin"):
         np.testing.assert_array_equal(getattr(again, name), getattr(alone, name), err_msg=name)

@@ -254,3 +254,10 @@ def test_a_tiff_cut_behind_its_header_is_an_error():
     assert decode_image(data, "a").shape == (37, 53, 3)
     with pytest.raises(FrameLost, match=f"cut short at {len(data) - 400} of {len(data)}"):
         decode_image(data[:-400], "a")
+
+
+def test_metadata_goes_through_json_and_back() -> None:
+    from focusd.pictures.metadata import Metadata
+
+    for metadata in (Metadata(), Metadata(b"icc", b"exif"), Metadata(None, b"e")):
+        assert Metadata.of_json(metadata.as_json()) == metadata

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import fuse, sources
+from focusd import cli, fuse, sources
 from focusd.errors import FrameLost
 from focusd.pictures import turbojpeg
 from focusd.pictures.images import read_frame, read_image
@@ -346,3 +346,22 @@ def test_a_stack_that_does_not_fit_is_refused(tmp_path, monkeypatch, capsys, fre
     said = capsys.readouterr().err
     assert "1600x1200 px with --jobs 5 does not fit: needs " in said and remedy in said
     assert not out.exists() and not list(tmp_path.glob(".focusd*"))
+
+
+def test_an_original_is_never_written_over(tmp_path: Path) -> None:
+    """A folder's frames are left out of the stack when they bear the output's name: so they must not bear it."""
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8), 40 * number, np.uint8))
+    before = (tmp_path / "0.png").read_bytes()
+    assert cli.main(["fuse", str(tmp_path), "-o", str(tmp_path / "0.png")]) == 2
+    assert (tmp_path / "0.png").read_bytes() == before
+    for _ in range(2):  # its own picture may be made again
+        assert cli.main(["fuse", str(tmp_path), "-o", str(tmp_path / "sharp.png")]) == 0
+
+
+@pytest.mark.parametrize("name", ["maps", "slabs", "debug"])
+def test_nothing_is_written_among_the_sources(tmp_path: Path, name: str) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), np.full((8, 8), 40, np.uint8))
+    output = tmp_path.parent / f"{tmp_path.name}.png"
+    assert cli.main(["fuse", str(tmp_path), "-o", str(output), f"--{name}", str(tmp_path)]) == 2
+    assert not output.exists()

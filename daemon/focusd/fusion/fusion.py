@@ -220,7 +220,7 @@ class Fusion:
         if brightest > tone.brightest:
             raise FrameMismatch(
                 f"a frame with a value of {brightest} in a stack begun at {tone.bits} bits: at most "
-                f"{tone.brightest} fits; give the stack's bits when you begin it"
+                f"{tone.brightest} fits; say how many bits the stack has (`focusd fuse --frame-bits`)"
             )
         if self._blend is None:
             self._start(frame, float(position_um))

@@ -35,7 +35,7 @@ def header_size(data: bytes, name: str) -> tuple[int, int] | None:
             with BytesIO(data) as file, tifffile.TiffFile(file) as tiff:
                 page = cast("tifffile.TiffPage", tiff.pages[0])
                 return int(page.imagelength), int(page.imagewidth)
-    except (struct.error, tifffile.TiffFileError, IndexError) as error:
+    except (struct.error, tifffile.TiffFileError, IndexError, TypeError, ValueError) as error:
         raise FrameLost(f"{name}: the header is damaged ({error}); copy the file again", name=name) from error
     return None
 
@@ -71,8 +71,11 @@ def check_tiff(data: bytes, name: str) -> tuple[bool, bytes]:
             grey = page.photometric in (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE)
             rows, cols = int(page.imagelength), int(page.imagewidth)
             turned = page.tags.get(_ORIENTATION)
+            # Values are read when they are asked for: not after the file is closed.
+            is_turned = turned is not None and turned.value != 1 and turned.dtype == tifffile.DATATYPE.SHORT
+            at = turned.valueoffset if turned is not None else 0
             order = tiff.byteorder
-    except (tifffile.TiffFileError, struct.error, IndexError, ValueError) as error:
+    except (tifffile.TiffFileError, struct.error, IndexError, TypeError, ValueError) as error:
         raise FrameLost(
             f"{name}: the TIFF's header is damaged ({error}); copy it again", name=name
         ) from error
@@ -85,10 +88,10 @@ def check_tiff(data: bytes, name: str) -> tuple[bool, bytes]:
             size_bytes=len(data),
         )
     check_area(rows, cols, name)
-    if turned is None or turned.value == 1 or turned.dtype != tifffile.DATATYPE.SHORT:
+    if not is_turned:
         return bool(grey), data
     upright = bytearray(data)
-    struct.pack_into(f"{order}H", upright, turned.valueoffset, 1)
+    struct.pack_into(f"{order}H", upright, at, 1)
     return bool(grey), bytes(upright)
 
 

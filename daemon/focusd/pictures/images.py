@@ -91,6 +91,8 @@ def decode_frame(data: bytes, name: str, out: Planes | None = None) -> Image | P
     header = _check_jpeg(data, name)
     if header is None or not header.is_420:
         return _decode_jpeg(data, name)
+    if min(header.rows, header.cols) < 2:  # planes of half the size are not worth having
+        return _decode_jpeg(data, name)
     return turbojpeg.decode_planes(data, name, out) or to_planes(_decode_jpeg(data, name))
 
 

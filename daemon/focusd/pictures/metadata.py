@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -42,6 +43,24 @@ class Metadata:
 
     icc: bytes | None = None
     exif: bytes | None = None
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as JSON has it."""
+        parts = {"icc": self.icc, "exif": self.exif}
+        return {name: b64encode(part).decode() for name, part in parts.items() if part is not None}
+
+    @classmethod
+    def of_json(cls, parts: Mapping[str, str]) -> Metadata:
+        """Inverse of `as_json`.
+
+        Raises
+        ------
+        ValueError
+            Not base64.
+        """
+        return cls(
+            **{name: b64decode(parts[name], validate=True) for name in ("icc", "exif") if name in parts}
+        )
 
     def about(self, description: str, software: str = "focusd") -> Metadata:
         """Return a copy that says what the picture is and what made it.
