@@ -349,7 +349,7 @@ def test_a_stack_that_does_not_fit_is_refused(tmp_path, monkeypatch, capsys, fre
 
 
 def test_an_original_is_never_written_over(tmp_path: Path) -> None:
-    """A folder's frames are left out of the stack when they bear the output's name: so they must not bear it."""
+    """A frame that bears the output's name is left out of the stack: so none may."""
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8), 40 * number, np.uint8))
     before = (tmp_path / "0.png").read_bytes()
