@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,17 @@ from focusd.clock import Clock
 from focusd.darkroom import Darkroom, Prints
 from focusd.errors import FocusdError
 from focusd.fusion import Fusion
-from focusd.job import Ended, Job, JobStatus, advance
-from focusd.journal import JOURNAL_NAME, RECORD_NAME, Journal, Runs, read_journal, replayed, write_json
+from focusd.job import Ended, JobStatus, advance
+from focusd.journal import (
+    JOURNAL_NAME,
+    RECORD_NAME,
+    Journal,
+    Runs,
+    read_journal,
+    record_of,
+    replayed,
+    write_json,
+)
 from focusd.orders import JobChanged, Report, Trouble
 from focusd.outputs.prints import write_prints
 from focusd.pictures.metadata import Metadata, stack_text
@@ -161,7 +169,8 @@ def _recover_one(
             job = advance(job, ended)
             journal.enter(ended, clock.wall(), sync=True)
     if not (folder / RECORD_NAME).exists():
-        write_json(folder / RECORD_NAME, _record(job, fused))
+        # Positions and times of the shots are lost.
+        write_json(folder / RECORD_NAME, record_of(job, fused) | {"recovered": True})
         post(JobChanged(job))
     if job.result is not None:
         state.unlink(missing_ok=True)
@@ -173,19 +182,3 @@ def _result(lines: list[dict[str, Any]], prints: Prints) -> dict[str, Any] | Non
         return None
     taken = {line["index"] for line in lines if line["kind"] == "stopdone"}
     return {**prints.result, "missing": sorted({*(taken - prints.stops), *prints.spoiled})}
-
-
-def _record(job: Job, fused: int) -> dict[str, Any]:
-    """Return the record of a job as far as its journal knows; positions and times of the shots are lost."""
-    return {
-        "run_id": job.run_id,
-        "job_id": job.job_id,
-        "status": job.status.value,
-        "error": job.error,
-        "request": job.request,
-        "plan": asdict(job.plan),
-        "settings": asdict(job.settings),
-        "fused": fused,
-        "result": job.result,
-        "recovered": True,
-    }

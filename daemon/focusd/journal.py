@@ -282,6 +282,21 @@ def _drop_torn_line(path: Path) -> None:
             file.truncate(whole)
 
 
+def record_of(job: Job, fused: int) -> dict[str, Any]:
+    """Return what every run's record says, however the run ended."""
+    return {
+        "run_id": job.run_id,
+        "job_id": job.job_id,
+        "status": job.status.value,
+        "error": job.error,
+        "request": job.request,
+        "plan": asdict(job.plan),
+        "settings": asdict(job.settings),
+        "fused": fused,
+        "result": job.result,
+    }
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all.
 

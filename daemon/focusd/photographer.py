@@ -6,7 +6,7 @@ import platform
 import queue
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from focusd.estimate import disk_bytes
 from focusd.fusion import Fusion
 from focusd.fusion.prefer import Prefer
 from focusd.job import Ended, Finished, Job, JobEvent, JobStatus, Paused, Started, advance
-from focusd.journal import JOURNAL_NAME, RECORD_NAME, Journal, Runs, write_json
+from focusd.journal import JOURNAL_NAME, RECORD_NAME, Journal, Runs, record_of, write_json
 from focusd.needs import FrameForm, fusion_needs
 from focusd.orders import (
     AllStop,
@@ -389,15 +389,8 @@ class Photographer:
         return {**(prints.result or NO_PRINTS), "missing": missing}
 
     def _record(self, session: _Session) -> dict[str, Any]:
-        job = session.job
-        return {
-            "run_id": job.run_id,
-            "job_id": job.job_id,
-            "status": job.status.value,
-            "error": job.error,
-            "request": job.request,
-            "plan": asdict(job.plan),
-            "settings": asdict(job.settings),
+        prints = session.prints
+        return record_of(session.job, prints.fused if prints else 0) | {
             "config": self._config.model_dump(mode="json"),
             "versions": {
                 "focusd": __version__,
@@ -411,8 +404,6 @@ class Photographer:
                 "wall_s": time.monotonic() - session.began_wall_s,
             },
             "stops": [record.as_json() for record in session.records],
-            "fused": session.prints.fused if session.prints else 0,
-            "slabs": [slab.as_json() for slab in session.prints.slabs] if session.prints else [],
-            "result": job.result,
+            "slabs": [slab.as_json() for slab in prints.slabs] if prints else [],
             "truth": self._rig.witness() if self._rig.witness else None,
         }

@@ -25,10 +25,6 @@ class Kernel(Protocol):
 
     name: str
 
-    @property
-    def nbytes(self) -> int:
-        """Working memory, bytes."""
-
     def add(self, sources: list[Source], gain: float) -> Response:
         """Add one frame, its energies `gain` times; returns its sharpness, valid until the next call."""
 
@@ -102,11 +98,6 @@ class PyramidBlend:
     def nbytes(self) -> int:
         """Memory held by the state, bytes."""
         return self._sums.nbytes + self.selection.nbytes
-
-    @property
-    def working_nbytes(self) -> int:
-        """Memory of what is used again for every frame, bytes."""
-        return self._kernel.nbytes
 
     def add(self, frame: Image | Planes, position_um: float, gain: float) -> None:
         """Add one frame to the sums; its energies count `gain` times."""

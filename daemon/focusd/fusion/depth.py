@@ -160,25 +160,3 @@ def confidence(best: Response, rival: Response, around_steps: Float, noise: floa
     )
     odds *= np.float32(_ODDS)
     return odds / (1 + odds)
-
-
-def locate(selection: Selection, floor: float) -> tuple[Float, Float]:
-    """Depth, um, and confidence of each pixel, both float32; see `focusd.fusion.relief.Relief`.
-
-    Parameters
-    ----------
-    selection : Selection
-        Responses of the frames.
-    floor : float
-        Four times the mean response of noise alone, 8-bit levels.
-    """
-    from focusd.fusion.relief import Relief
-
-    relief = Relief.of(selection, floor / 4)
-    return relief.depth_um, relief.confidence
-
-
-def rank(selection: Selection) -> Index:
-    """Origin by place in z: 0 for pixels of the lowest frame, and so on upward."""
-    ranked: Index = Tables.of(selection, 1.0).rank[selection.origin]
-    return ranked

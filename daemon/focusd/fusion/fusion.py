@@ -223,7 +223,7 @@ class Fusion:
                 f"{tone.brightest} fits; say how many bits the stack has (`focusd fuse --frame-bits`)"
             )
         if self._blend is None:
-            self._start(frame, float(position_um))
+            self._start(frame, float(position_um), tone)
         else:
             self._blend.add(frame, float(position_um), self._gain(position_um))
         self._remember(key)
@@ -437,8 +437,8 @@ class Fusion:
                 f"bits and {self._filled().sigma:.2f} levels, {mine.bits} bits: make the parts with sibling()"
             )
 
-    def _start(self, frame: Image | Planes, position_um: float) -> None:
-        tone, gain = Tone.of(frame, self._bits), self._gain(position_um)
+    def _start(self, frame: Image | Planes, position_um: float, tone: Tone) -> None:
+        gain = self._gain(position_um)
         if self._method == "pyramid":
             self._blend = PyramidBlend.of(frame, position_um, tone, self._mode, self._sigma, gain)
         else:

@@ -10,11 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
-from focusd.fusion.arrays import Float
-
 # More levels than five change nothing that is seen and blur the base's choice.
 MAX_LEVELS = 5
 
@@ -61,16 +56,6 @@ class Grid:
     def halved(self) -> Grid:
         """Grid of a plane of half the size, whose levels are this one's from 1 on."""
         return Grid((self.rows + 1) // 2, (self.cols + 1) // 2, self.levels - 1)
-
-    def pad(self, plane: Float) -> Float:
-        """`plane` mirrored out to ``shape(0)``; itself when it fits."""
-        rows, cols = self.shape(0)
-        if (rows, cols) == (self.rows, self.cols):
-            return plane
-        return np.asarray(
-            cv2.copyMakeBorder(plane, 0, rows - self.rows, 0, cols - self.cols, cv2.BORDER_REFLECT_101),
-            np.float32,
-        )
 
     def cropped_shape(self, level: int) -> tuple[int, int]:
         """(rows, cols) of `level` that the image itself covers."""

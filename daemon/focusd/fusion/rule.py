@@ -11,8 +11,6 @@ KAPPA = (0.753, 0.184, 0.08, 0.039, 0.019)
 DETAIL_UNIT = 512
 """Units of an energy plane in one 8-bit level."""
 
-EVIDENCE_UNIT = 256
-
 SHARP_LEVELS = 3
 """Bands whose magnitudes add up to sharpness: fine detail places it, coarse is all that soft optics have."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from focusd.outputs.flat import write_jpeg, write_png
-from focusd.outputs.tiff import write_depth_tiff, write_image_tiff
+from focusd.outputs.tiff import in_16_bits, write_depth_tiff, write_image_tiff
 from focusd.pictures.metadata import Metadata
 from focusd.pictures.planes import Planes
 from focusd.pictures.samples import Image, to_8_bits, to_16_bits, to_bgr
@@ -17,8 +17,6 @@ from focusd.pictures.samples import Image, to_8_bits, to_16_bits, to_bgr
 JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 TIFF_SUFFIXES = frozenset({".tif", ".tiff"})
 DEPTH_SUFFIXES = TIFF_SUFFIXES | {".png"}
-_LARGEST = 65535
-_STRIP_ROWS = 128
 
 
 def write_picture(
@@ -99,15 +97,6 @@ def write_depth(path: Path, depth_um: npt.NDArray[np.float32]) -> str:
     if path.suffix.lower() != ".png":
         write_depth_tiff(path, depth_um)
         return f"{path}: depth in um, float32, NaN where unknown"
-    is_known = bool(np.isfinite(depth_um).any())
-    low_um, high_um = (float(np.nanmin(depth_um)), float(np.nanmax(depth_um))) if is_known else (0.0, 0.0)
-    unit_um = max(high_um - low_um, 1e-9) / (_LARGEST - 1)
-    values = np.zeros(depth_um.shape, np.uint16)
-    # By strips: the whole map in 64 bits would take eight times the picture's own memory.
-    for top in range(0, len(values), _STRIP_ROWS):
-        rows = slice(top, top + _STRIP_ROWS)
-        known = np.isfinite(depth_um[rows])
-        levels = np.rint(1 + (depth_um[rows][known].astype(np.float64) - low_um) / unit_um)
-        values[rows][known] = np.clip(levels, 1, _LARGEST)
+    values, unit_um, offset_um = in_16_bits(depth_um)
     write_png(path, values)
-    return f"{path}: depth = {low_um:.6g} um + (value - 1) x {unit_um:.6g} um, 0 where unknown"
+    return f"{path}: depth = {offset_um + unit_um:.6g} um + (value - 1) x {unit_um:.6g} um, 0 where unknown"

@@ -93,6 +93,35 @@ def write_depth_tiff(
     _write_map(path, np.ascontiguousarray(depth_um, np.float32), description)
 
 
+def in_16_bits(depth_um: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.uint16], float, float]:
+    """Depth as integers: 0 is unknown, 1 to 65535 span the depths there are.
+
+    Parameters
+    ----------
+    depth_um : ndarray
+        float32, (rows, cols), um, NaN where unknown.
+
+    Returns
+    -------
+    values : ndarray
+        uint16, (rows, cols).
+    scale, offset : float
+        ``depth_um = offset + scale * value``; um a unit, and um.
+    """
+    known = np.isfinite(depth_um)
+    low, high = (float(np.nanmin(depth_um)), float(np.nanmax(depth_um))) if known.any() else (0.0, 0.0)
+    scale = (high - low) / (_LARGEST - 1) or 1.0
+    offset = low - scale
+    values = np.zeros(depth_um.shape, np.uint16)
+    # By strips: the whole map in 64 bits would take eight times the picture's own memory.
+    step = max(1, (1 << 20) // depth_um.shape[1])
+    for top in range(0, depth_um.shape[0], step):
+        rows = slice(top, top + step)
+        level = np.rint((depth_um[rows][known[rows]].astype(np.float64) - offset) / scale)
+        values[rows][known[rows]] = np.clip(level, 1, _LARGEST)
+    return values, scale, offset
+
+
 def write_depth16_tiff(path: Path | str, depth_um: npt.NDArray[np.float32]) -> tuple[float, float]:
     """Write a depth map as 16-bit integers (deflate), atomically, with scale and offset in its tags.
 
@@ -120,16 +149,7 @@ def write_depth16_tiff(path: Path | str, depth_um: npt.NDArray[np.float32]) -> t
     """
     if depth_um.ndim != 2:
         raise FocusdError(f"{path}: a depth map of shape {depth_um.shape}: it must be (rows, cols)")
-    known = np.isfinite(depth_um)
-    low, high = (float(np.nanmin(depth_um)), float(np.nanmax(depth_um))) if known.any() else (0.0, 0.0)
-    scale = (high - low) / (_LARGEST - 1) or 1.0
-    offset = low - scale
-    values = np.zeros(depth_um.shape, np.uint16)
-    step = max(1, (1 << 20) // depth_um.shape[1])
-    for top in range(0, depth_um.shape[0], step):
-        rows = slice(top, top + step)
-        level = np.rint((depth_um[rows][known[rows]].astype(np.float64) - offset) / scale)
-        values[rows][known[rows]] = np.clip(level, 1, _LARGEST)
+    values, scale, offset = in_16_bits(depth_um)
     gdal = (
         f'<GDALMetadata><Item name="SCALE" sample="0" role="scale">{scale!r}</Item>'
         f'<Item name="OFFSET" sample="0" role="offset">{offset!r}</Item>'
