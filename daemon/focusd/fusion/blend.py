@@ -13,7 +13,7 @@ from focusd.fusion.compiled import CompiledKernel, library
 from focusd.fusion.noise import estimate_sigma
 from focusd.fusion.plain import PlainKernel
 from focusd.fusion.rule import KAPPA, SHARP_LEVELS, Mode, Rule
-from focusd.fusion.selection import Response, Selection
+from focusd.fusion.selection import UNKNOWN, Response, Selection
 from focusd.fusion.state import FusionState
 from focusd.fusion.sums import Sums
 from focusd.fusion.tone import Source, Tone
@@ -101,7 +101,8 @@ class PyramidBlend:
 
     def add(self, frame: Image | Planes, position_um: float, gain: float) -> None:
         """Add one frame to the sums; its energies count `gain` times."""
-        self._response = self._kernel.add(self._sums.tone.sources(frame), gain)
+        response = self._kernel.add(self._sums.tone.sources(frame), gain)
+        self._response = np.minimum(response, UNKNOWN - 1, out=response)
         if self._selection is None:
             self._selection = Selection.of(self._response, position_um)
         else:

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from focusd.fusion.rule import SHARP_LEVELS, Rule
-from focusd.fusion.selection import UNKNOWN
 from focusd.fusion.sums import Sums
 from focusd.fusion.tone import Source
 
@@ -201,7 +200,7 @@ class CompiledKernel:
             self._split(number, source)
         self._weigh(gain)
         self._gather(sources)
-        return np.minimum(self._sharp[0], UNKNOWN - 1, out=self._sharp[0])
+        return self._sharp[0]
 
     def _split(self, number: int, source: Source) -> None:
         sums, grid = self._sums, self._sums.grids[number]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from focusd.fusion.arrays import Float
 from focusd.fusion.energies import MAGNITUDE_UNIT, MOST, Energies
 from focusd.fusion.rule import DETAIL_UNIT, Rule
-from focusd.fusion.selection import UNKNOWN
 from focusd.fusion.strips import Fixed, Level, Room, strips
 from focusd.fusion.sums import Sums
 from focusd.fusion.tone import Source
@@ -76,9 +75,7 @@ class PlainKernel:
         for level, energy in enumerate(energies.planes):
             self._gather(level, energy, shown)
         self._add_base([levels[-1] for levels in shown], energies)
-        if not energies.sharp:
-            return np.zeros(sums.grids[0].shapes[0], np.uint16)
-        return np.minimum(energies.sharp[0], UNKNOWN - 1, out=energies.sharp[0])
+        return energies.sharp[0] if energies.sharp else np.zeros(sums.grids[0].shapes[0], np.uint16)
 
     def _levels(self, number: int, source: Source) -> list[Level]:
         grid, scale = self._sums.grids[number], 1.0 / self._sums.tone.fixed
