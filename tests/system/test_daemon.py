@@ -355,8 +355,11 @@ def test_a_pulled_cable_is_mended(
     client.wait("state")
     client.ask("job/start", STACK)
     assert client.wait("availability", lambda value: value == {"state": "offline"})
+    since = len(client.seen)
     job = client.wait("job", is_over)
     assert (job["status"], job["progress"]["done"]) == ("done", 20)
+    # A job that ended meanwhile is told before the connection is.
+    assert client.wait("log", lambda entry: "connected to" in entry["message"], since=since)
     # Hung up on more than once, but by a broker known to speak v5: no falling back.
     said = [line for line in daemon.log.read_text().splitlines() if "connected to" in line]
     assert len(said) >= 2
