@@ -10,11 +10,11 @@ SYSTEM := mosquitto mosquitto_pub:mosquitto-clients gcc /usr/include/stdint.h:li
 CROSS := aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdint.h:libc6-dev-arm64-cross \
 	qemu-aarch64-static:qemu-user-static
 
-# The compiled loops of fusion: installing makes them, where there is a compiler, and again when they are out of date.
-KERNEL := $(wildcard daemon/focusd/fusion/*.[ch]) daemon/build_kernel.py
-LIBRARY := daemon/focusd/fusion/_kernel.so
+# The compiled loops: installing makes them, where there is a compiler, and again when they are out of date.
+KERNEL := $(wildcard daemon/focusd/fusion/*.[ch] daemon/focusd/drivers/*.c) daemon/build_kernel.py
+LIBRARY := daemon/focusd/fusion/_kernel.so daemon/focusd/drivers/_pulses.so
 COMPILER := $(shell command -v "$${CC:-cc}")
-ABSENT := $(if $(wildcard $(LIBRARY)),,$(if $(COMPILER),absent))
+ABSENT := $(if $(filter-out $(wildcard $(LIBRARY)),$(LIBRARY)),$(if $(COMPILER),absent))
 
 .PHONY: help demo install test test-kernel check bench clean format absent
 

@@ -1,6 +1,6 @@
-"""The build hook: compiles the inner loops of fusion where there is a C compiler.
+"""The build hook: compiles the inner loops of fusion, and a motor's beat, where there is a C compiler.
 
-Without one the package is built all the same and fuses with NumPy and OpenCV alone.
+Without one the package is built all the same, fuses with NumPy and OpenCV alone and times steps in Python.
 ``FOCUSD_KERNEL=compiled`` makes a kernel that cannot be built an error (releases), ``FOCUSD_KERNEL=plain``
 builds without it.
 """
@@ -22,7 +22,8 @@ from packaging.tags import platform_tags
 
 SOURCE = Path("daemon/focusd/fusion/kernel.c")
 LIBRARY = Path("daemon/focusd/fusion/_kernel.so")
-INSTALLED = "focusd/fusion/_kernel.so"
+PULSES = Path("daemon/focusd/drivers/pulses.c")
+PULSES_LIBRARY = Path("daemon/focusd/drivers/_pulses.so")
 
 FLAGS = ("-std=c99", "-O3", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-fPIC", "-shared")
 """The same for every machine. CFLAGS is not heeded: fused multiplication or ``-ffast-math`` would give other
@@ -55,7 +56,9 @@ def compiler() -> list[str]:
     return chosen
 
 
-def compile_kernel(source: Path, library: Path, extra: Sequence[str] = ()) -> None:
+def compile_kernel(
+    source: Path, library: Path, extra: Sequence[str] = (), probe: str = "focusd_kernel_version"
+) -> None:
     """Compile `source` to `library`, which is replaced at once or not at all.
 
     Parameters
@@ -64,6 +67,8 @@ def compile_kernel(source: Path, library: Path, extra: Sequence[str] = ()) -> No
         The C file and the shared library.
     extra : sequence of str
         More arguments for the compiler.
+    probe : str
+        A function without arguments that the library has.
 
     Raises
     ------
@@ -85,7 +90,7 @@ def compile_kernel(source: Path, library: Path, extra: Sequence[str] = ()) -> No
             raise NoKernel(f"{command[0]}: {next((line for line in said if 'error' in line), said[-1])}")
         try:
             # The wheel's tag names this machine, so the library must be for it.
-            ctypes.CDLL(str(fresh)).focusd_kernel_version()
+            getattr(ctypes.CDLL(str(fresh)), probe)()
         except (OSError, AttributeError) as error:
             raise NoKernel(f"{command[0]} made a library that does not load: {error}") from error
         fresh.replace(library)
@@ -103,7 +108,7 @@ def platform_tag() -> str:
 
 
 class KernelHook(BuildHookInterface[Any]):
-    """Puts the compiled kernel into a wheel, or beside its source for an editable install."""
+    """Puts what was compiled into a wheel, or beside its source for an editable install."""
 
     PLUGIN_NAME = "custom"
 
@@ -112,27 +117,29 @@ class KernelHook(BuildHookInterface[Any]):
         root = Path(self.root)
         editable = version == "editable"
         self._folder = TemporaryDirectory(prefix="focusd-kernel-")
-        library = root / LIBRARY if editable else Path(self._folder.name) / LIBRARY.name
         wish = os.environ.get("FOCUSD_KERNEL")
-        try:
-            if wish == "plain":
-                raise NoKernel("FOCUSD_KERNEL=plain")
-            compile_kernel(root / SOURCE, library)
-        except NoKernel as reason:
-            if wish == "compiled":
-                self._folder.cleanup()
-                raise
-            # One from an older source may call for other arguments than are passed now.
-            library.unlink(missing_ok=True)
-            self.app.display_warning(
-                f"focusd: built without its compiled kernel, fuses with OpenCV alone ({reason})"
-            )
-            return
-        if not editable:
-            build_data["force_include"][str(library)] = INSTALLED
-            build_data["pure_python"] = False
-            # No Python.h: one wheel serves every Python of a platform.
-            build_data["tag"] = f"py3-none-{platform_tag()}"
+        for source, place, probe in (
+            (SOURCE, LIBRARY, "focusd_kernel_version"),
+            (PULSES, PULSES_LIBRARY, "focusd_pulses_version"),
+        ):
+            library = root / place if editable else Path(self._folder.name) / place.name
+            try:
+                if wish == "plain":
+                    raise NoKernel("FOCUSD_KERNEL=plain")
+                compile_kernel(root / source, library, probe=probe)
+            except NoKernel as reason:
+                if wish == "compiled":
+                    self._folder.cleanup()
+                    raise
+                # One from an older source may call for other arguments than are passed now.
+                library.unlink(missing_ok=True)
+                self.app.display_warning(f"focusd: built without its compiled {source.name} ({reason})")
+                continue
+            if not editable:
+                build_data["force_include"][str(library)] = str(place.relative_to("daemon"))
+                build_data["pure_python"] = False
+                # No Python.h: one wheel serves every Python of a platform.
+                build_data["tag"] = f"py3-none-{platform_tag()}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled for the wheel alone."""

@@ -5,29 +5,29 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from focusd.clock import BeatingClock, Clock, SystemClock
-from focusd.config import Config, DslrConfig, HomeConfig, Picamera2Config, RailConfig
+from focusd.config import Config, DslrConfig, Picamera2Config
 from focusd.errors import ConfigError
-from focusd.plan import exact
-from focusd.rail import Rail
+from focusd.halt import Halt
+from focusd.rail import Motor, Rail
+from focusd.rail_config import AnyRailConfig, HomeConfig, PhaseRailConfig, RailConfig
 from focusd.rail_spec import Homing, RailSpec
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
 from focusd.service import Service
 
 if TYPE_CHECKING:
+    from focusd.drivers.native import Board
     from focusd.drivers.pins import Factory
 
 
 def rail_spec(config: RailConfig) -> RailSpec:
     """Return the rail of a configuration, as the core's value."""
-    steps_per_turn = config.full_steps_per_turn * config.microsteps
     return RailSpec(
-        um_per_step=Fraction(exact(config.lead_um), steps_per_turn),
+        um_per_step=config.um_per_step,
         low_um=config.low_um,
         high_um=config.high_um,
         start_um_s=config.start_um_s,
@@ -37,17 +37,55 @@ def rail_spec(config: RailConfig) -> RailSpec:
         prerun_um=config.prerun_um,
         approach=config.approach,
         jog_max_um=config.jog_max_um,
-        homing=None if config.home is None else _homing(config.home),
+        homing=None if config.home is None else _homing(config, config.home),
     )
 
 
-def build_rail(config: RailConfig, factory: Factory, clock: Clock, stop: threading.Event) -> Rail:
-    """Take the rail's pins from `factory`; the motor is off."""
-    from focusd.drivers.stepper import EndStop, Stepper
+def build_rail(
+    config: AnyRailConfig, factory: Factory, clock: Clock, stop: Halt, board: Board | None = None
+) -> Rail:
+    """Take the rail's pins from `factory`; the motor is off.
 
-    motor = Stepper(config, factory, clock)
-    endstop = None if config.home is None else EndStop(config.home, factory)
-    return Rail(motor, rail_spec(config), stop, endstop)
+    Parameters
+    ----------
+    config : AnyRailConfig
+        The rail's.
+    factory : gpiozero.pins.Factory
+        Where pins come from.
+    clock : Clock
+        The rig's.
+    stop : Halt
+        The emergency stop.
+    board : Board, optional
+        The same lines for the C loop; without it Python times the steps.
+    """
+    from focusd.drivers.switch import Switch
+
+    home, button = config.home, config.stop_button
+    motor = _motor(config, factory, clock, board)
+    return Rail(
+        motor,
+        rail_spec(config),
+        stop,
+        None if home is None else Switch(home.pin, home.active, home.pull, factory),
+        None if button is None else Switch(button.pin, button.active, button.pull, factory),
+    )
+
+
+def _motor(config: AnyRailConfig, factory: Factory, clock: Clock, board: Board | None) -> Motor:
+    if isinstance(config, PhaseRailConfig):
+        from focusd.drivers.phases import Phases
+
+        return Phases(
+            config.coil_pins,
+            half_steps=config.half_steps,
+            invert=config.invert_direction,
+            factory=factory,
+            clock=clock,
+        )
+    from focusd.drivers.stepper import Stepper
+
+    return Stepper(config, factory, clock, board)
 
 
 def build_dslr(
@@ -73,7 +111,12 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
     from focusd.drivers.pins import open_pins
 
     factory = open_pins(config.gpio)
-    rail = build_rail(config.rail, factory, clock, signals.stop)
+    board = None
+    if config.pulses == "native":
+        from focusd.drivers.native import lgpio_board
+
+        board = lgpio_board(factory)
+    rail = build_rail(config.rail, factory, clock, signals.stop, board)
     match config.camera:
         case DslrConfig() as dslr:
             camera: Camera = build_dslr(dslr, config.data.dir, factory, clock, signals.stop)
@@ -103,7 +146,7 @@ def release(config: Config) -> None:
     from focusd.drivers.pins import open_pins
 
     _go_to(config.data.dir)
-    build_rail(config.rail, open_pins(config.gpio), SystemClock(), threading.Event()).close()
+    build_rail(config.rail, open_pins(config.gpio), SystemClock(), Halt()).close()
 
 
 def clock_is_synced() -> bool:
@@ -132,13 +175,15 @@ def _go_to(folder: Path) -> None:
         ) from error
 
 
-def _homing(home: HomeConfig) -> Homing:
+def _homing(config: RailConfig, home: HomeConfig) -> Homing:
+    fast_um_s, slow_um_s = config.homing_um_s
     return Homing(
         direction=home.direction,
         position_um=home.position_um,
         go_to_um=home.go_to_um,
-        fast_um_s=home.fast_um_s,
-        slow_um_s=home.slow_um_s,
+        fast_um_s=fast_um_s,
+        slow_um_s=slow_um_s,
         back_off_um=home.back_off_um,
         max_travel_um=home.max_travel_um,
+        by_stall=home.by == "stall",
     )

@@ -12,11 +12,10 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from focusd.errors import ConfigError
 from focusd.job import FusionMode, Preference
 from focusd.optics import Optics
+from focusd.rail_config import AnyRailConfig, ChipRailConfig, Pin, PositiveFloat
 from focusd.schema import Strict, complaints
 from focusd.slab_plan import LARGEST_SLAB, SlabPlan
 
-Pin = Annotated[int, Field(ge=0, le=27, description="BCM number")]
-PositiveFloat = Annotated[float, Field(gt=0)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 # Absolute from the start: the daemon changes its working directory.
 FilePath = Annotated[
@@ -85,83 +84,6 @@ class DataConfig(Strict):
     checkpoint_s: float = Field(
         180.0, ge=0, le=86_400, description="least time between two saved states of a stack; 0: none is saved"
     )
-
-
-class HomeConfig(Strict):
-    """``[rail.home]``: the end stop that gives the rail its position."""
-
-    pin: Pin
-    active: Literal["low", "high"] = "low"
-    pull: Literal["up", "down", "none"] = "up"
-    direction: Literal["down", "up"] = "down"
-    position_um: float = Field(0.0, description="rail position where the switch trips")
-    go_to_um: float | None = Field(None, description="where to go after homing; stay when absent")
-    fast_um_s: PositiveFloat = 2000.0
-    slow_um_s: PositiveFloat = 250.0
-    back_off_um: PositiveFloat = 500.0
-    max_travel_um: PositiveFloat = 60_000.0
-
-
-class RailConfig(Strict):
-    """``[rail]``: motor, screw and limits."""
-
-    step_pin: Pin
-    direction_pin: Pin
-    enable_pin: Pin
-    enable_active: Literal["low", "high"] = "low"
-    invert_direction: bool = False
-    driver: Literal["a4988", "drv8825", "tmc2209"] = "a4988"
-    pulses: Literal["pins"] = Field("pins", description="who times the pulses: gpiozero pins, by Python")
-    full_steps_per_turn: int = Field(200, ge=4, le=1000)
-    microsteps: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256] = 1
-    lead_um: PositiveFloat = Field(1000.0, description="travel a turn; M8x1: 1000")
-    low_um: float = Field(0.0, description="soft limit")
-    high_um: float = Field(description="soft limit")
-    start_um_s: PositiveFloat = Field(500.0, description="speed the motor starts and stops at")
-    cruise_um_s: PositiveFloat = 2000.0
-    accel_um_s2: PositiveFloat = 5000.0
-    backlash_um: float = Field(0.0, ge=0, le=2000)
-    prerun_um: float = Field(0.0, ge=0, le=5000)
-    approach: Literal["up", "down"] = "up"
-    hold: Literal["always", "job", "off"] = "job"
-    at_start: Literal["require", "home", "zero"] = Field(
-        "require", description="what a job does on a rail whose position is not trusted"
-    )
-    jog_max_um: PositiveFloat = 5000.0
-    home: HomeConfig | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        home = self.home
-        faults = []
-        if self.low_um >= self.high_um:
-            faults.append(f"low_um {self.low_um:g} must be below high_um {self.high_um:g}")
-        if self.start_um_s > self.cruise_um_s:
-            faults.append(
-                f"start_um_s {self.start_um_s:g} must not be above cruise_um_s {self.cruise_um_s:g}"
-            )
-        if self.at_start == "home" and home is None:
-            faults.append('at_start is "home" but there is no [rail.home]: add the end stop')
-        if self.at_start == "zero" and not self.low_um <= 0 <= self.high_um:
-            faults.append(f'at_start is "zero" but 0 is outside {self.low_um:g} to {self.high_um:g} um')
-        if home is not None and home.go_to_um is not None:
-            faults += self._homing_faults(home, home.go_to_um)
-        if faults:
-            raise ValueError("; ".join(faults))
-        return self
-
-    def _homing_faults(self, home: HomeConfig, go_to_um: float) -> list[str]:
-        """Say why the place to go to after homing cannot be reached from the switch, if it cannot."""
-        if not self.low_um <= go_to_um <= self.high_um:
-            return [f"home.go_to_um {go_to_um:g} is outside {self.low_um:g} to {self.high_um:g} um"]
-        away = 1 if home.direction == "down" else -1
-        run_up_um = self.backlash_um + self.prerun_um
-        if away * (go_to_um - home.position_um) < 2 * run_up_um:
-            return [
-                f"home.go_to_um {go_to_um:g} is too near the switch at {home.position_um:g} um: keep "
-                f"{2 * run_up_um:g} um away (twice backlash_um + prerun_um), on the side it backs off to"
-            ]
-        return []
 
 
 class FrameSizeConfig(Strict):
@@ -296,7 +218,7 @@ class Config(Strict):
     mqtt: MqttConfig = MqttConfig()
     data: DataConfig = DataConfig()
     gpio: Literal["lgpio", "rpigpio"] = Field("lgpio", description="gpiozero's pin factory")
-    rail: RailConfig
+    rail: AnyRailConfig
     camera: CameraConfig
     optics: OpticsConfig | None = None
     stack: StackConfig = StackConfig()
@@ -309,15 +231,24 @@ class Config(Strict):
         doubled = doubled_pins(self.model_dump())
         if doubled:
             raise ValueError("; ".join(doubled))
+        if self.gpio == "rpigpio" and self.pulses == "native":
+            raise ValueError('rail.pulses "native" needs gpio "lgpio"; with "rpigpio" Python times the steps')
         default = self.stack.default_preset
         if default is not None and default not in self.presets:
             raise ValueError(f"stack.default_preset '{default}' is not in [presets]")
         return self
 
+    @property
+    def pulses(self) -> Literal["native", "pins"]:
+        """Who times the steps."""
+        if not isinstance(self.rail, ChipRailConfig):
+            return "pins"
+        return self.rail.pulses or ("native" if self.gpio == "lgpio" else "pins")
+
 
 def doubled_pins(table: dict[str, Any]) -> list[str]:
-    """Say which pins of a configuration's table are used twice; any key that ends in ``pin`` names one."""
-    seen: dict[int, str] = {}
+    """Say which pins are used twice; a key that ends in ``pin`` names one, in ``_pins`` a list of them."""
+    seen: dict[object, str] = {}
     faults = []
 
     def walk(value: Any, where: str) -> None:
@@ -325,10 +256,11 @@ def doubled_pins(table: dict[str, Any]) -> list[str]:
             name = f"{where}{key}"
             if isinstance(inner, dict):
                 walk(inner, f"{name}.")
-            elif (key == "pin" or key.endswith("_pin")) and isinstance(inner, int):
-                if inner in seen:
-                    faults.append(f"pin {inner} is used twice: {seen[inner]} and {name}")
-                seen.setdefault(inner, name)
+            elif key == "pin" or key.endswith(("_pin", "_pins")):
+                for pin in inner if isinstance(inner, list | tuple) else [inner]:
+                    if isinstance(pin, int) and pin in seen:
+                        faults.append(f"pin {pin} is used twice: {seen[pin]} and {name}")
+                    seen.setdefault(pin, name)
 
     for section in ("rail", "camera"):
         if isinstance(table.get(section), dict):

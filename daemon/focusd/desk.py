@@ -191,6 +191,11 @@ class Desk:
                 self._board.event("frame_spoiled", stop=stop_index, frame=frame, reason=reason)
                 self._board.say("warning", f"stop {stop_index}: {reason}")
 
+    def stop_by_button(self) -> None:
+        """Do what `stop` does, for somebody who pressed the rig's own button."""
+        self._stop(None, by="button")
+        self._board.say("warning", "the stop button was pressed: the motor is off, the position unknown")
+
     def interrupt(self, reason: str) -> None:
         """End the jobs that wait, because the daemon ends; the running one hears of it by its signals."""
         self._drop_waiting(JobStatus.INTERRUPTED, reason, "interrupted")
@@ -277,12 +282,12 @@ class Desk:
         self._outstanding += 1
         self._submit(order)
 
-    def _stop(self, ticket: Ticket) -> None:
+    def _stop(self, ticket: Ticket | None, by: str = "request") -> None:
         """Emergency: first the signal, everything else after it."""
         self._signals.stop.set()
         self._drop_waiting(JobStatus.CANCELLED, "the emergency stop was pressed", "stopped")
         self._give(AllStop(ticket))
-        self._board.event("stopped")
+        self._board.event("stopped", by=by)
 
     # Jobs.
 

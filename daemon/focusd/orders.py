@@ -69,7 +69,7 @@ class RunJob:
 class AllStop:
     """Acknowledge the emergency stop: motor off, position untrusted, ready for orders again."""
 
-    ticket: Ticket
+    ticket: Ticket | None
 
 
 Order = Home | Zero | MarkEnd | MoveTo | Jog | RunJob | AllStop

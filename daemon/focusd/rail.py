@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from focusd.errors import EndstopHit, EndstopNotFound, NotHomed, PlanError, RailError, Stopped
+from focusd.halt import Halt
 from focusd.rail_spec import SIGN, RailSpec, Reach, run_in_after
 from focusd.ramp import Ramp
+
+READINGS = 3
+"""Times in a row that a switch must say the same to be believed."""
+
+
+class Switch(Protocol):
+    """An input at the rail: an end stop, or the stop button."""
+
+    @property
+    def line(self) -> int:
+        """Its BCM number."""
+        ...
+
+    @property
+    def active_high(self) -> bool:
+        """Level of its line while it is pressed."""
+        ...
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether it is pressed now."""
+        ...
+
+    def close(self) -> None:
+        """Give the pin back."""
+        ...
+
+
+class Button(Switch, Protocol):
+    """A switch that tells when it is pressed."""
+
+    def watch(self, when_pressed: Callable[[], None]) -> None:
+        """Have `when_pressed` called whenever it is pressed, on any thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """What ends a run early: a switch that is pressed, or one that is not any more."""
+
+    switch: Switch
+    pressed: bool = True
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run is to end; asked three times, since a motor's cables make spikes in a switch's."""
+        return all(self.switch.is_pressed == self.pressed for _ in range(READINGS))
 
 
 class Motor(Protocol):
@@ -22,7 +70,7 @@ class Motor(Protocol):
         """Switch the current off. Safe at any time, more than once."""
         ...
 
-    def run(self, steps: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+    def run(self, steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
         """Make `steps` steps (the sign is the direction).
 
         Parameters
@@ -31,10 +79,10 @@ class Motor(Protocol):
             How many; 0 does nothing.
         ramp : Ramp
             How fast.
-        stop : Event
+        stop : Halt
             Ends the run before the next step.
-        until : callable, optional
-            Asked before each step; True ends the run.
+        until : sequence of Until
+            Any of them, once reached, ends the run before the next step.
 
         Returns
         -------
@@ -53,19 +101,6 @@ class Motor(Protocol):
         ...
 
 
-class Switch(Protocol):
-    """An end stop."""
-
-    @property
-    def is_pressed(self) -> bool:
-        """Whether the carriage is on it."""
-        ...
-
-    def close(self) -> None:
-        """Give the pin back."""
-        ...
-
-
 class Rail:
     """A carriage on a screw, moved in whole steps.
 
@@ -79,19 +114,27 @@ class Rail:
         Makes the steps.
     spec : RailSpec
         What the rail is.
-    stop : threading.Event
+    stop : Halt
         The emergency stop; set by another thread.
     endstop : Switch, optional
         Needed where ``spec.homing`` is given.
+    button : Button, optional
+        A stop button at the rig: nothing moves while it is pressed.
     """
 
     def __init__(
-        self, motor: Motor, spec: RailSpec, stop: threading.Event, endstop: Switch | None = None
+        self,
+        motor: Motor,
+        spec: RailSpec,
+        stop: Halt,
+        endstop: Switch | None = None,
+        button: Button | None = None,
     ) -> None:
         self.spec = spec
         self._motor = motor
         self._stop = stop
         self._endstop = endstop
+        self._button = button
         self._steps = 0
         self._trusted = False
         # Travel since the last reversal, signed: how much of the play is surely taken up on which side.
@@ -175,7 +218,10 @@ class Rail:
         self._trusted = True
 
     def home(self) -> None:
-        """Find the end stop: fast until it trips, back off, slowly until it trips again.
+        """Find the end of the rail.
+
+        By a switch: fast until it trips, back off, slowly until it trips again. By a motor that stalls there:
+        once, fast, since a stall is only noticed at speed.
 
         Raises
         ------
@@ -193,10 +239,14 @@ class Rail:
         toward = SIGN[homing.direction]
         limit = self.spec.steps_at(homing.max_travel_um)
         away = self.spec.steps_at(homing.back_off_um)
-        self._leave(endstop, -toward * away)
-        self._seek(endstop, toward * limit, homing.fast_um_s)
-        self._leave(endstop, -toward * away)
-        self._seek(endstop, toward * 6 * away, homing.slow_um_s)
+        if homing.by_stall:
+            self._run(-toward * away, self.spec.ramp(homing.fast_um_s), ())
+            self._seek(endstop, toward * limit, homing.fast_um_s)
+        else:
+            self._leave(endstop, -toward * away)
+            self._seek(endstop, toward * limit, homing.fast_um_s)
+            self._leave(endstop, -toward * away)
+            self._seek(endstop, toward * 6 * away, homing.slow_um_s)
         self._steps = self.spec.home_steps(homing)
         self._trusted = True
         if homing.go_to_um is not None:
@@ -216,14 +266,20 @@ class Rail:
         self._run_in = 0
         self._motor.release()
 
+    def watch_button(self, when_pressed: Callable[[], None]) -> None:
+        """Have `when_pressed` called whenever the stop button is, if there is one; on any thread."""
+        if self._button is not None:
+            self._button.watch(when_pressed)
+
     def close(self) -> None:
         """Release and give the pins back."""
         self._motor.close()
-        if self._endstop is not None:
-            self._endstop.close()
+        for switch in (self._endstop, self._button):
+            if switch is not None:
+                switch.close()
 
     def _seek(self, endstop: Switch, steps: int, speed_um_s: float) -> None:
-        made = self._run(steps, self.spec.ramp(speed_um_s), lambda: endstop.is_pressed)
+        made = self._run(steps, self.spec.ramp(speed_um_s), (Until(endstop),))
         if made == steps:
             self.distrust()
             travelled_um = float(abs(made) * self.spec.um_per_step)
@@ -237,7 +293,8 @@ class Rail:
         """Back off until the switch lets go, then a little more."""
         if not endstop.is_pressed:
             return
-        self._run(4 * steps, self.spec.ramp(), lambda: not endstop.is_pressed)
+        # At the speed that the motor can stop from at once.
+        self._run(4 * steps, self.spec.ramp(self.spec.start_um_s), (Until(endstop, pressed=False),))
         if endstop.is_pressed:
             self.distrust()
             backed_off_um = float(abs(4 * steps) * self.spec.um_per_step)
@@ -246,14 +303,16 @@ class Rail:
                 "other way round (rail.home.active)",
                 backed_off_um=backed_off_um,
             )
-        self._run(steps, self.spec.ramp(), None)
+        self._run(steps, self.spec.ramp(), ())
 
     def _travel(self, steps: int, ramp: Ramp) -> None:
         """Make a move that must not meet the end stop."""
         homing, endstop = self.spec.homing, self._endstop
-        until = None
-        if endstop is not None and homing is not None and steps * SIGN[homing.direction] > 0:
-            until = lambda: endstop.is_pressed  # noqa: E731
+        until: tuple[Until, ...] = ()
+        if endstop is not None and homing is not None:
+            # Off a switch that is pressed leads only the way back; then it may not be heard.
+            leaving = steps * SIGN[homing.direction] < 0 and (homing.by_stall or endstop.is_pressed)
+            until = () if leaving else (Until(endstop),)
         made = self._run(steps, ramp, until)
         if made != steps:
             self.distrust()
@@ -264,10 +323,14 @@ class Rail:
                 made=made,
             )
 
-    def _run(self, steps: int, ramp: Ramp, until: Callable[[], bool] | None) -> int:
+    def _run(self, steps: int, ramp: Ramp, until: tuple[Until, ...]) -> int:
+        """Make steps until `until`, the emergency stop or the button; the last two end in `Stopped`."""
+        self._heed_button()
         self._motor.energise()
         made = 0
         try:
+            if self._button is not None:
+                until = (*until, Until(self._button))
             made = self._motor.run(steps, ramp, self._stop, until)
         except BaseException:
             self.distrust()
@@ -280,4 +343,14 @@ class Rail:
             raise Stopped(
                 "the emergency stop was pressed: the motor is off and the position unknown; send `home`"
             )
+        if made != steps:
+            self._heed_button()
         return made
+
+    def _heed_button(self) -> None:
+        if self._button is not None and self._button.is_pressed:
+            self.distrust()
+            raise Stopped(
+                "the stop button is pressed: the motor is off and the position unknown; release the button, "
+                "then send `home`"
+            )

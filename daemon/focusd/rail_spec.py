@@ -17,7 +17,10 @@ SIGN: dict[Direction, int] = {"up": 1, "down": -1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Homing:
-    """How to find the end stop; lengths in um, speeds in um/s."""
+    """How to find the end stop; lengths in um, speeds in um/s.
+
+    `by_stall`: there is no switch, the motor driver tells when the carriage stands against a hard end.
+    """
 
     direction: Direction
     position_um: float
@@ -26,6 +29,7 @@ class Homing:
     slow_um_s: float
     back_off_um: float
     max_travel_um: float
+    by_stall: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from focusd.errors import ConfigError
 
 _EXACT_INTERVALS = 32
@@ -60,6 +63,22 @@ class Ramp:
         """Time from the previous step to the next one, s."""
         return 1.0 / self.rate_hz(since_rest, remaining)
 
+    def intervals_s(self, count: int) -> NDArray[np.float64]:
+        """Return `interval_s` by steps since rest, with no end in sight: from rest up to cruise rate.
+
+        Parameters
+        ----------
+        count : int
+            Most intervals wanted, from 1.
+
+        Returns
+        -------
+        ndarray of float64
+            (n,) s, n from 1 to `count`; every later interval is as long as the last one.
+        """
+        k = np.arange(min(count, self._to_cruise + 1), dtype=np.float64)
+        return 1.0 / np.minimum(self.cruise_hz, np.sqrt(self.start_hz**2 + 2 * self.accel_hz_s * k))
+
     def duration_s(self, steps: int) -> float:
         """Time that a move of `steps` takes, s; the same work for any length.
 
@@ -68,9 +87,13 @@ class Ramp:
         """
         half = steps // 2
         middle_s = self.interval_s(half, steps - half) if steps % 2 else 0.0
-        to_cruise = math.ceil((self.cruise_hz**2 - self.start_hz**2) / (2 * self.accel_hz_s))
-        ramping = min(half, to_cruise)
+        ramping = min(half, self._to_cruise)
         return 2 * (self._ramp_s(ramping) + (half - ramping) / self.cruise_hz) + middle_s
+
+    @property
+    def _to_cruise(self) -> int:
+        """Steps from rest to cruise rate."""
+        return math.ceil((self.cruise_hz**2 - self.start_hz**2) / (2 * self.accel_hz_s))
 
     def _ramp_s(self, count: int) -> float:
         """Sum of the first `count` intervals, none at cruise rate yet, s."""

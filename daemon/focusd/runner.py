@@ -18,6 +18,7 @@ from typing import Any
 from focusd.clock import Clock
 from focusd.errors import CameraError, ExposureTimeout, FocusdError, FrameLost, Stopped
 from focusd.estimate import Pace
+from focusd.halt import Halt
 from focusd.job import Captured, JobEvent, JobSettings, Paused, Resumed, StopDone
 from focusd.plan import StackPlan, Stop
 from focusd.rig import Exposure, Frame, Rig
@@ -39,7 +40,7 @@ class Signals:
 
     Parameters
     ----------
-    stop : Event
+    stop : Halt
         Emergency: wakes every wait, ends every move before the next step.
     cancel : Event
         Ends the job at the next stop; wakes the wait before it.
@@ -49,7 +50,7 @@ class Signals:
         The daemon is ending: a job that `stop` ends is interrupted, not cancelled.
     """
 
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Halt = field(default_factory=Halt)
     cancel: threading.Event = field(default_factory=threading.Event)
     pause: threading.Event = field(default_factory=threading.Event)
     quit: threading.Event = field(default_factory=threading.Event)

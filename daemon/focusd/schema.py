@@ -37,7 +37,7 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     lines = []
     faults = error.errors(include_url=False)
     for fault in faults[:_MOST_FAULTS]:
-        where = ".".join(_short(str(part)) for part in fault["loc"])
+        where = ".".join(_short(str(part)) for part in _written(model, fault["loc"]))
         if fault["type"] == "extra_forbidden":
             name = str(fault["loc"][-1])
             known = sorted(_names_at(model, fault["loc"][:-1]))
@@ -63,17 +63,29 @@ def _short(text: str, longest: int = _LONGEST) -> str:
 
 
 def _names_at(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:
-    """Names of the fields that may stand at `path` (tags of unions are passed over)."""
+    """Names of the fields that may stand at `path`."""
+    return {name for m in _walk(model, path)[0] for name in m.model_fields}
+
+
+def _written(model: type[BaseModel], path: tuple[int | str, ...]) -> list[int | str]:
+    """Return the path as it stands in the file: without the tags of unions."""
+    return _walk(model, path)[1]
+
+
+def _walk(
+    model: type[BaseModel], path: tuple[int | str, ...]
+) -> tuple[list[type[BaseModel]], list[int | str]]:
+    """Return the models that `path` may lead to, and its parts that are keys or indices."""
     models: list[type[BaseModel]] = [model]
+    written: list[int | str] = []
     for part in path:
         found = [m.model_fields[part].annotation for m in models if part in m.model_fields]
         inner = [m for annotation in found for m in _models_in(annotation)]
-        if inner:
-            models = inner
-        else:  # a union's tag or a dictionary's key: narrow by tag where one matches
-            tagged = [m for m in models if _tag(m) == part]
-            models = tagged or models
-    return {name for m in models for name in m.model_fields}
+        tagged = [m for m in models if not found and _tag(m) == part]
+        if not tagged:
+            written.append(part)
+        models = inner or tagged or models
+    return models, written
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -84,4 +96,4 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _tag(model: type[BaseModel]) -> str | None:
     kind = model.model_fields.get("kind")
-    return kind.default if kind else None
+    return kind.default if kind else getattr(model, "tag", None)

@@ -53,7 +53,12 @@ class Quit:
     signum: int
 
 
-Event = LinkEvent | Report | FuseReport | WorkerDied | Quit
+@dataclass(frozen=True, slots=True)
+class ButtonPressed:
+    """Somebody at the rig pressed its stop button."""
+
+
+Event = LinkEvent | Report | FuseReport | WorkerDied | Quit | ButtonPressed
 
 
 class Service:
@@ -143,6 +148,7 @@ class Service:
         self._job_worker = Worker("job", self._photographer.work, post)
         self._fuse_worker = Worker("fuse", self._darkroom.work, post)
         clock.beat = self._job_worker.beat
+        rig.rail.watch_button(self._on_button)
 
     def run(self) -> int:
         """Run until a signal (0) or a worker's death (1). The motor is off afterwards."""
@@ -171,7 +177,9 @@ class Service:
             if isinstance(event, WorkerDied):
                 self._board.say("critical", f"the {event.name} thread died: {event.error!r}")
                 return 1
-            if event is not None:
+            if isinstance(event, ButtonPressed):
+                self._desk.stop_by_button()
+            elif event is not None:
                 self._handle(event)
             now_s = time.monotonic()
             if interval_s is not None and now_s - fed_s >= interval_s and self._all_alive():
@@ -229,9 +237,14 @@ class Service:
         self._fuse_worker.join(_JOIN_S)
         while not self.events.empty():
             event = self.events.get()
-            if not isinstance(event, Quit | WorkerDied | Message):
+            if not isinstance(event, Quit | WorkerDied | Message | ButtonPressed):
                 self._handle(event)
         self._link.close(self._offline)
+
+    def _on_button(self) -> None:
+        """On the pins' thread: the rig first, everything else by the queue."""
+        self._signals.stop.set()
+        self.events.put(ButtonPressed())
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self.events.put(Quit(signum))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from focusd.clock import Clock
 from focusd.errors import ConfigError
 from focusd_sim.carriage import Carriage
+from focusd_sim.coils import Coils
 from focusd_sim.config import BenchConfig
 from focusd_sim.driver import StepDriver
 from focusd_sim.endstop import EndStop
@@ -18,6 +21,8 @@ from focusd_sim.faults import Faults
 from focusd_sim.motor import Motor
 from focusd_sim.pins import SimFactory
 from focusd_sim.track import Motion
+
+Input = Callable[[bool, float], None]
 
 __all__ = ["Bench", "Lines", "Motion", "Optics", "Scene", "Sensor"]
 
@@ -79,11 +84,11 @@ class Sensor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """BCM lines of the rail.
+    """BCM lines of the rail: STEP and DIR of a driver chip, or four coils.
 
     Parameters
     ----------
-    step, direction : int
+    step, direction : int, optional
         STEP and DIR.
     enable : int, optional
         EN; without it the motor is always on.
@@ -91,13 +96,27 @@ class Lines:
         Input the end stop drives; without it none is fitted.
     ms : tuple of int
         MS1, MS2 (, MS3); empty if they are strapped.
+    coils : tuple of int, optional
+        IN1 to IN4 of a ULN2003, in place of STEP, DIR, EN and MS.
+
+    Raises
+    ------
+    ConfigError
+        Neither STEP and DIR nor coils, or of both.
     """
 
-    step: int
-    direction: int
+    step: int | None = None
+    direction: int | None = None
     enable: int | None = None
     endstop: int | None = None
     ms: tuple[int, ...] = ()
+    coils: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        chip = {self.step, self.direction}
+        right = None not in chip if self.coils is None else {*chip, self.enable, *self.ms} == {None}
+        if not right:
+            raise ConfigError(f"no motor has such lines: {self}; give step and direction, or the four coils")
 
 
 class Bench:
@@ -137,17 +156,15 @@ class Bench:
         now_s = clock.now_s()
         self.carriage = Carriage(carriage.screw(motor.full_steps_per_turn), carriage.wave)
         self.motor = Motor(motor.torque, self.carriage.limits, self._moved, motor.full_steps_per_turn)
-        self.driver = StepDriver(
-            motor.chip_data,
-            self.motor,
-            microsteps=motor.microsteps,
-            enable_active_low=motor.enable_active_low,
-            timing=motor.timing,
+        self._inputs: dict[int, Input] = {}
+        self.driver: StepDriver | Coils = (
+            self._connect_chip(config, now_s)
+            if lines.coils is None
+            else self._connect_coils(lines.coils, now_s)
         )
         self.endstop: EndStop | None = None
         self._fit_endstop(config)
-        self.carriage.release(now_s)
-        self._connect(motor.enable_active_low, now_s)
+        self._grip(now_s)
         if faults is not None:
             faults.on("stall_motor", self.motor.stall)
             if self.endstop is not None:
@@ -155,18 +172,9 @@ class Bench:
 
     def edge(self, line: int, level: bool, t_s: float) -> None:
         """Take a change of `line` to `level` at `t_s`, wherever it comes from. Other lines are ignored."""
-        lines = self._lines
-        if line == lines.step:
-            if level:
-                self.carriage.edge(t_s)
-            self.driver.step(level, t_s)
-        elif line == lines.direction:
-            self.driver.direction(level, t_s)
-        elif line == lines.enable:
-            self.driver.enable(level, t_s)
-            self._grip(t_s)
-        elif line in lines.ms:
-            self.driver.resolution(tuple(self._factory.level(pin) for pin in lines.ms), t_s)
+        take = self._inputs.get(line)
+        if take is not None:
+            take(level, t_s)
 
     @property
     def lost_steps(self) -> int:
@@ -181,7 +189,7 @@ class Bench:
 
     @property
     def violations(self) -> dict[str, int]:
-        """STEP pulses lost to the data sheet's timing, by kind, so far."""
+        """STEP pulses lost to the data sheet's timing, or fields that hold no rotor, by kind, so far."""
         return dict(self.driver.pulses.violations)
 
     @property
@@ -244,20 +252,59 @@ class Bench:
             switch, lambda level: self._factory.drive(line, level), self.carriage.seat_um(self._clock.now_s())
         )
 
-    def _connect(self, enable_active_low: bool, now_s: float) -> None:
-        lines, factory = self._lines, self._factory
-        wired = [lines.step, lines.direction, *lines.ms]
-        if lines.enable is not None:
-            wired.append(lines.enable)
-        if len({*wired, *([] if lines.endstop is None else [lines.endstop])}) != len(wired) + (
-            lines.endstop is not None
-        ):
-            raise ConfigError(f"one line is wired twice: {lines}; give each its own")
-        self.driver.direction(factory.level(lines.direction), now_s)
+    def _connect_chip(self, config: BenchConfig, now_s: float) -> StepDriver:
+        lines, motor, level = self._lines, config.motor, self._factory.level
+        driver = StepDriver(
+            motor.chip_data,
+            self.motor,
+            microsteps=motor.microsteps,
+            enable_active_low=motor.enable_active_low,
+            timing=motor.timing,
+        )
+
+        def step(high: bool, t_s: float) -> None:
+            if high:
+                self.carriage.edge(t_s)
+            driver.step(high, t_s)
+
+        def enable(high: bool, t_s: float) -> None:
+            driver.enable(high, t_s)
+            self._grip(t_s)
+
+        def resolution(_high: bool, t_s: float) -> None:
+            driver.resolution(tuple(level(pin) for pin in lines.ms), t_s)
+
+        driver.direction(lines.direction is not None and level(lines.direction), now_s)
         if lines.ms:
-            self.driver.resolution(tuple(factory.level(pin) for pin in lines.ms), now_s)
-        on = not enable_active_low if lines.enable is None else factory.level(lines.enable)
-        self.driver.enable(on, now_s)
-        self._grip(now_s)
-        for line in wired:
-            factory.watch(line, self.edge)
+            resolution(True, now_s)
+        on = not motor.enable_active_low if lines.enable is None else level(lines.enable)
+        driver.enable(on, now_s)
+        self._watch(
+            (lines.step, step),
+            (lines.direction, driver.direction),
+            (lines.enable, enable),
+            *((pin, resolution) for pin in lines.ms),
+        )
+        return driver
+
+    def _connect_coils(self, pins: tuple[int, ...], now_s: float) -> Coils:
+        coils = Coils(self.motor)
+
+        def switch(coil: int, high: bool, t_s: float) -> None:
+            if coils.switch(coil, high, t_s):
+                self.carriage.edge(t_s)
+            self._grip(t_s)
+
+        for coil, pin in enumerate(pins):
+            coils.switch(coil, self._factory.level(pin), now_s)
+        self._watch(*((pin, partial(switch, coil)) for coil, pin in enumerate(pins)))
+        return coils
+
+    def _watch(self, *inputs: tuple[int | None, Input]) -> None:
+        wired = [(line, take) for line, take in inputs if line is not None]
+        lines = [line for line, _ in wired] + ([] if self._lines.endstop is None else [self._lines.endstop])
+        if len({*lines}) != len(lines):
+            raise ConfigError(f"one line is wired twice: {self._lines}; give each its own")
+        self._inputs = dict(wired)
+        for line in self._inputs:
+            self._factory.watch(line, self.edge)

@@ -34,8 +34,8 @@ class Screw:
         Share of every step that is made up only slowly after it.
     lateral_um : float
         Amplitude of the vibration that a full step excites, um.
-    full_steps_per_turn : int
-        Of the motor.
+    full_steps_per_turn : float
+        Of the motor, gear included.
     """
 
     lead_um: float = 1000.0
@@ -48,7 +48,7 @@ class Screw:
     sag_um_s: float = 0.0
     creep: float = 0.0
     lateral_um: float = 0.0
-    full_steps_per_turn: int = 200
+    full_steps_per_turn: float = 200
 
 
 class Carriage:

@@ -32,7 +32,7 @@ class MotorConfig(_Table):
 
     chip: Literal["A4988", "DRV8825", "TMC2209"] = "A4988"
     microsteps: int = 1
-    full_steps_per_turn: Annotated[int, Field(gt=0)] = 200
+    full_steps_per_turn: Positive = 200  # of the screw: a gear's ratio is in it, and need not be whole
     enable_active_low: bool = True
     timing: bool = True
     pull_in_hz: NotNegative = 800.0
@@ -93,7 +93,7 @@ class CarriageConfig(_Table):
             raise ValueError("vibration_axial_um needs vibration_lateral_um above 0: it is a share of it")
         return self
 
-    def screw(self, full_steps_per_turn: int) -> Screw:
+    def screw(self, full_steps_per_turn: float) -> Screw:
         """Mechanics for a motor of so many steps a turn."""
         return Screw(
             lead_um=self.lead_um,

@@ -50,8 +50,8 @@ class Motor:
         Shaft angles at which the carriage meets its hard ends.
     moved : callable
         Called as ``moved(shaft, t_s)`` after every change of the shaft's angle.
-    full_steps_per_turn : int
-        Usually 200.
+    full_steps_per_turn : float
+        Usually 200; behind a gear not always whole.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Motor:
         torque: Torque,
         limits: tuple[int, int],
         moved: Callable[[int, float], None],
-        full_steps_per_turn: int = 200,
+        full_steps_per_turn: float = 200,
     ) -> None:
         self.shaft = 0
         self.field = 0

@@ -11,9 +11,11 @@ from focusd.clock import Clock
 from focusd.config import Config, DslrConfig, Picamera2Config
 from focusd.drivers.picam import PiCamera
 from focusd.errors import RequestError
+from focusd.rail_config import ChipRailConfig
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
 from focusd_sim.bench import Bench, Lines
+from focusd_sim.board import sim_board
 from focusd_sim.catalogue import scene_of
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
@@ -111,7 +113,11 @@ def build(
     factory = SimFactory(clock, _board_pulls(config))
     faults = Faults(clock, sim.seed)
     home = rail.home
-    lines = Lines(rail.step_pin, rail.direction_pin, rail.enable_pin, None if home is None else home.pin)
+    endstop = None if home is None else home.pin
+    if isinstance(rail, ChipRailConfig):
+        lines = Lines(rail.step_pin, rail.direction_pin, rail.enable_pin, endstop, rail.microstep_pins)
+    else:
+        lines = Lines(endstop=endstop, coils=rail.coil_pins)
     bench = Bench(sim, clock, factory, lines, faults)
     truth = Truth(bench)
     if scene is None:
@@ -139,16 +145,24 @@ def build(
         since, exposures_before = exposures_before, truth.next_index
         return truth.as_json(since)
 
-    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop), camera, witness)
+    # Python times the steps unless the file says otherwise: the demo needs no compiler.
+    native = isinstance(rail, ChipRailConfig) and rail.pulses == "native"
+    board = sim_board(factory, seen) if native else None
+    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop, board), camera, witness)
     return SimulatedRig(real_rig, bench, scene, truth, faults, factory, clock, sim.centre_um)
 
 
 def _board_pulls(config: Config) -> dict[int, Literal["up", "down"]]:
     """Return the board's resistors: motor off and shutter let go while no program holds the lines."""
     rail, camera = config.rail, config.camera
-    pulls: dict[int, Literal["up", "down"]] = {
-        rail.enable_pin: "up" if rail.enable_active == "low" else "down"
-    }
+    pulls: dict[int, Literal["up", "down"]] = {}
+    if isinstance(rail, ChipRailConfig):
+        pulls[rail.enable_pin] = "up" if rail.enable_active == "low" else "down"
+    else:
+        pulls.update(dict.fromkeys(rail.coil_pins, "down"))
+    if rail.stop_button is not None:
+        # Nobody presses it: a contact that opens holds its line against the pull.
+        pulls[rail.stop_button.pin] = "down" if rail.stop_button.active == "high" else "up"
     if isinstance(camera, DslrConfig):
         for line in (camera.release_pin, camera.focus_pin):
             if line is not None:

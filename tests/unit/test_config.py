@@ -135,7 +135,7 @@ def test_the_other_camera() -> None:
         ({"mqtt.password_credential": "../x"}, "mqtt.password_credential: String should match"),
         ({"camera.kind": "webcam"}, "camera"),
         ({"camera.kind": ...}, "camera"),
-        ({"camera.frames": "ftp"}, "camera.dslr.frames: Input should be 'inbox' or 'none'"),
+        ({"camera.frames": "ftp"}, "camera.frames: Input should be 'inbox' or 'none'"),
         ({"stack.overlap": 1}, "stack.overlap: Input should be less than 1"),
         ({"preview.interval_s": 0}, "preview.interval_s"),
         ({"rail": 5}, "rail: "),

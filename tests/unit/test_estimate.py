@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -14,12 +13,13 @@ import pytest
 from focusd.errors import OutOfTravel
 from focusd.estimate import Estimator, Pace, disk_bytes
 from focusd.fusion import Fusion
+from focusd.halt import Halt
 from focusd.job import JobSettings
 from focusd.needs import Colour, FrameForm, fusion_needs
 from focusd.outputs.prints import write_prints
 from focusd.pictures.samples import to_planes
 from focusd.plan import StackPlan, ZPlan
-from focusd.rail import Rail
+from focusd.rail import Rail, Until
 from focusd.rail_spec import RailSpec
 from focusd.ramp import Ramp
 
@@ -55,7 +55,7 @@ class Stopwatch:
 
     def close(self) -> None: ...
 
-    def run(self, steps: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+    def run(self, steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
         self.time_s += ramp.duration_s(abs(steps))
         return steps
 
@@ -63,7 +63,7 @@ class Stopwatch:
 def moving_s(plan: StackPlan, settings: JobSettings) -> float:
     """How long a rail moves that goes the way."""
     motor = Stopwatch()
-    rail = Rail(motor, SPEC, threading.Event())
+    rail = Rail(motor, SPEC, Halt())
     rail.zero()
     reach = SPEC.reach(settings.approach, settings.backlash_um, settings.prerun_um)
     for stop in plan:

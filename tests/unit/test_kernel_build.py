@@ -14,10 +14,19 @@ import pytest
 from hatchling.bridge.app import Application
 
 import build_kernel
-from build_kernel import INSTALLED, LIBRARY, SOURCE, KernelHook, NoKernel, compile_kernel
+from build_kernel import (
+    LIBRARY,
+    PULSES,
+    PULSES_LIBRARY,
+    SOURCE,
+    KernelHook,
+    NoKernel,
+    compile_kernel,
+)
 from focusd.fusion import Fusion, compiled
 from focusd.pictures.planes import Planes
 
+INSTALLED = {"focusd/fusion/_kernel.so", "focusd/drivers/_pulses.so"}
 ROOT = Path(__file__).parents[2]
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))),
@@ -33,9 +42,10 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture
 def tree(tmp_path):
-    """A source tree with a kernel that is compiled in no time."""
-    (tmp_path / SOURCE).parent.mkdir(parents=True)
-    (tmp_path / SOURCE).write_text("int focusd_kernel_version(void) { return 7; }\n")
+    """A source tree with libraries that are compiled in no time."""
+    for source, name in ((SOURCE, "kernel"), (PULSES, "pulses")):
+        (tmp_path / source).parent.mkdir(parents=True)
+        (tmp_path / source).write_text(f"int focusd_{name}_version(void) {{ return 7; }}\n")
     return tmp_path
 
 
@@ -44,23 +54,22 @@ def build(tree, version="standard"):
     data = {"force_include": {}, "pure_python": True, "tag": None}
     hook = KernelHook(str(tree), {}, None, None, str(tree / "dist"), "wheel", Application())
     hook.initialize(version, data)
-    packed = [
-        Path(path).read_bytes() for path, inside in data["force_include"].items() if inside == INSTALLED
-    ]
+    packed = {inside: Path(path).read_bytes() for path, inside in data["force_include"].items()}
     hook.finalize(version, data, "")
     assert not any(Path(path).exists() for path in data["force_include"])
     return data, packed
 
 
 def leftovers(tree):
-    return {path.name for path in (tree / SOURCE).parent.iterdir()} - {SOURCE.name}
+    folders = {(tree / source).parent for source in (SOURCE, PULSES)}
+    return {path.name for folder in folders for path in folder.iterdir()} - {SOURCE.name, PULSES.name}
 
 
 @needs_compiler
 def test_a_wheel_with_the_kernel_is_for_this_platform_and_every_python(tree):
     data, packed = build(tree)
-    assert (len(packed), data["pure_python"]) == (1, False)
-    assert packed[0].startswith(b"\x7fELF" if sys.platform == "linux" else b"")
+    assert (set(packed), data["pure_python"]) == (INSTALLED, False)
+    assert all(code.startswith(b"\x7fELF" if sys.platform == "linux" else b"") for code in packed.values())
     python, abi, machine = data["tag"].split("-")
     assert (python, abi) == ("py3", "none")
     assert machine.startswith(f"{platform.system().lower().replace('darwin', 'macosx')}_")
@@ -70,9 +79,10 @@ def test_a_wheel_with_the_kernel_is_for_this_platform_and_every_python(tree):
 @needs_compiler
 def test_an_editable_install_has_the_kernel_beside_its_source(tree):
     data, packed = build(tree, "editable")
-    assert (packed, data["pure_python"], data["tag"]) == ([], True, None)
-    assert leftovers(tree) == {LIBRARY.name}
+    assert (packed, data["pure_python"], data["tag"]) == ({}, True, None)
+    assert leftovers(tree) == {LIBRARY.name, PULSES_LIBRARY.name}
     assert ctypes.CDLL(str(tree / LIBRARY)).focusd_kernel_version() == 7
+    assert ctypes.CDLL(str(tree / PULSES_LIBRARY)).focusd_pulses_version() == 7
 
 
 @needs_compiler
@@ -84,23 +94,25 @@ def test_the_same_source_gives_the_same_bytes(tree):
 def test_without_a_compiler_the_package_is_plain(tree, version, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tree))
     data, packed = build(tree, version)
-    assert (packed, data["pure_python"], data["tag"]) == ([], True, None)
+    assert (packed, data["pure_python"], data["tag"]) == ({}, True, None)
     said = capfd.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert "no C compiler" in said[0]
-    assert "apt install gcc" in said[0]
+    assert len(said) == 2
+    for line, source in zip(said, (SOURCE, PULSES), strict=True):
+        assert source.name in line
+        assert "no C compiler; apt install gcc" in line
 
 
 def test_an_old_kernel_does_not_outlive_its_source(tree, monkeypatch):
     monkeypatch.setenv("PATH", str(tree))
-    (tree / LIBRARY).write_bytes(b"of an older source")
+    for library in (LIBRARY, PULSES_LIBRARY):
+        (tree / library).write_bytes(b"of an older source")
     build(tree, "editable")
     assert leftovers(tree) == set()
 
 
 def test_plain_can_be_asked_for(tree, monkeypatch, capfd):
     monkeypatch.setenv("FOCUSD_KERNEL", "plain")
-    assert build(tree)[1] == []
+    assert build(tree)[1] == {}
     assert "FOCUSD_KERNEL=plain" in capfd.readouterr().err
 
 
@@ -114,15 +126,15 @@ def test_a_release_fails_without_its_kernel(tree, monkeypatch):
 @needs_compiler
 def test_a_source_that_does_not_compile_is_reported_and_left_out(tree, capfd):
     (tree / SOURCE).write_text("int focusd_kernel_version(void) { return not_declared; }\n")
-    data, packed = build(tree)
-    assert (packed, data["tag"]) == ([], None)
+    _, packed = build(tree)
+    assert set(packed) == {"focusd/drivers/_pulses.so"}, "each by itself"
     assert "not_declared" in capfd.readouterr().err
 
 
 @needs_compiler
 def test_a_library_that_does_not_load_is_left_out(tree, capfd):
     (tree / SOURCE).write_text("int something_else(void) { return 1; }\n")
-    assert build(tree)[1] == []
+    assert set(build(tree)[1]) == {"focusd/drivers/_pulses.so"}
     assert "does not load" in capfd.readouterr().err
 
 

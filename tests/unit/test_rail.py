@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -13,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focusd.errors import EndstopHit, EndstopNotFound, NotHomed, OutOfTravel, PlanError, RailError, Stopped
-from focusd.rail import Rail
+from focusd.halt import Halt
+from focusd.rail import Rail, Until
 from focusd.rail_spec import SIGN, Direction, Homing, RailSpec, Reach
 from focusd.ramp import Ramp
 
@@ -45,7 +45,7 @@ class Screw:
     In the shaft's frame the carriage follows upward without offset and downward `play` steps behind.
     """
 
-    def __init__(self, stop: threading.Event, shaft: int = 0, play: int = 6) -> None:
+    def __init__(self, stop: Halt, shaft: int = 0, play: int = 6) -> None:
         self.stop = stop
         self.shaft = shaft
         self.carriage = shaft + play // 2
@@ -77,16 +77,16 @@ class Screw:
         self.shaft += steps
         self.carriage = min(max(self.carriage, self.shaft), self.shaft + self.play)
 
-    def run(self, steps: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+    def run(self, steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
         assert self.powered, "no step without current"
         self.ramps.append(ramp)
-        if until is None and self.stop_after is None and self.fail_after is None and not stop.is_set():
+        if not until and self.stop_after is None and self.fail_after is None and not stop.is_set():
             self.turn(steps)
             self.total += abs(steps)
             return steps
         sign = 1 if steps > 0 else -1
         for made in range(abs(steps)):
-            if stop.is_set() or (until is not None and until()):
+            if stop.is_set() or any(end.reached for end in until):
                 return sign * made
             if self.fail_after == self.total:
                 raise RailError("a pin could not be written")
@@ -116,17 +116,17 @@ class LimitSwitch:
         self.closed = True
 
 
-def rail_of(spec: RailSpec = SPEC, shaft: int = 0, play: int = 6) -> tuple[Rail, Screw, threading.Event]:
-    stop = threading.Event()
+def rail_of(spec: RailSpec = SPEC, shaft: int = 0, play: int = 6) -> tuple[Rail, Screw, Halt]:
+    stop = Halt()
     screw = Screw(stop, shaft, play)
     return Rail(screw, spec, stop), screw, stop
 
 
 def homing_rail(
     homing: Homing = HOMING, spec: RailSpec = SPEC, start: int = 800, at: int = 40
-) -> tuple[Rail, Screw, LimitSwitch, threading.Event]:
+) -> tuple[Rail, Screw, LimitSwitch, Halt]:
     """A rail whose switch trips with the carriage at `at` steps of the shaft's frame."""
-    stop = threading.Event()
+    stop = Halt()
     screw = Screw(stop, start)
     switch = LimitSwitch(screw, homing.direction, at)
     return Rail(screw, replace(spec, homing=homing), stop, switch), screw, switch, stop
@@ -328,7 +328,9 @@ def test_after_homing_the_carriage_is_where_the_rail_says(
 def test_the_switch_is_met_slowly_the_second_time() -> None:
     rail, screw, _, _ = homing_rail()
     rail.home()
-    assert [ramp.cruise_hz for ramp in screw.ramps if ramp.cruise_hz < 600] == [400.0, 50.0]
+    assert [ramp.cruise_hz for ramp in screw.ramps if ramp.cruise_hz < 600] == [400.0, 100.0, 50.0], (
+        "back off at the speed it can stop from"
+    )
 
 
 @pytest.mark.parametrize("start", [-60, 0, 36, 37])
@@ -408,3 +410,64 @@ def test_leaving_the_end_stop_is_no_doubt() -> None:
         switch.stuck = True
         rail.jog(-5.0)
     assert screw.shaft == 220
+
+
+def test_a_spike_on_a_switch_is_not_believed() -> None:
+    readings = iter([True, False, True, True, False, True, True, True])
+
+    class Noisy:
+        line, active_high = 23, False
+
+        @property
+        def is_pressed(self) -> bool:
+            return next(readings)
+
+        def close(self) -> None:
+            raise AssertionError("nobody closes it here")
+
+    until = Until(Noisy())
+    assert [until.reached for _ in range(3)] == [False, False, True]
+
+
+class StopButton:
+    """A button that is pressed after so many steps."""
+
+    line, active_high = 5, True
+
+    def __init__(self, screw: Screw, after: int) -> None:
+        self.screw, self.after = screw, after
+        self.heard: Callable[[], None] | None = None
+
+    @property
+    def is_pressed(self) -> bool:
+        return self.screw.total >= self.after
+
+    def watch(self, when_pressed: Callable[[], None]) -> None:
+        self.heard = when_pressed
+
+    def close(self) -> None:
+        self.after = -1
+
+
+@pytest.mark.parametrize("after", [0, 1, 40])
+def test_the_stop_button_ends_a_move_and_the_trust(after: int) -> None:
+    stop = Halt()
+    screw = Screw(stop)
+    button = StopButton(screw, after)
+    rail = Rail(screw, SPEC, stop, button=button)
+    rail.zero()
+    with pytest.raises(Stopped, match="the stop button is pressed"):
+        rail.move_to(500.0)
+    assert screw.total == after
+    assert not screw.powered
+    assert not rail.trusted
+    with pytest.raises(Stopped, match="the stop button is pressed"):
+        rail.jog(5.0)
+    assert screw.total == after, "nothing moves while it is pressed"
+    button.after = 10**9
+    rail.jog(5.0)
+    assert screw.total == after + 1
+    rail.watch_button(lambda: None)
+    assert button.heard is not None
+    rail.close()
+    assert button.after == -1

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
 
-from focusd.config import HomeConfig, RailConfig
+from focusd.drivers import native
 from focusd.drivers.pulses import TIMINGS
-from focusd.drivers.stepper import EndStop, Stepper
+from focusd.drivers.stepper import Stepper
+from focusd.drivers.switch import Switch
+from focusd.halt import Halt
+from focusd.rail import Until
+from focusd.rail_config import ChipRailConfig
 from focusd.ramp import Ramp
+from focusd_sim.board import sim_board
 from focusd_sim.clock import VirtualClock
 from focusd_sim.pins import SimFactory
 
@@ -19,12 +23,24 @@ STEP, DIR, EN, SWITCH = 17, 27, 22, 23
 RAMP = Ramp(100.0, 800.0, 4000.0)
 
 # Least times of the data sheets, s: STEP high and low, DIR set-up and hold around a rising STEP edge, and
-# from EN to the first step where the chip sleeps (A4988 p. 6; DRV8825 table 6.6; TMC2209 section 14.2).
+# from EN to the first step where the chip sleeps (A4988 p. 6; DRV8825 7.6; TMC2209 13.1).
 SHEETS = {
     "a4988": (1e-6, 1e-6, 200e-9, 0.0),
     "drv8825": (1.9e-6, 1.9e-6, 650e-9, 650e-9),
-    "tmc2209": (100e-9, 100e-9, 20e-9, 0.0),
+    "tmc2209": (107e-9, 107e-9, 20e-9, 0.0),
 }
+
+
+ENGINE: list[str] = ["pins"]
+
+
+@pytest.fixture(autouse=True, params=["pins", "native"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Who times the steps: each test is asked of both."""
+    if request.param == "native" and not native.LIBRARY.is_file():
+        pytest.skip("built without a compiler, so there is no C loop")
+    ENGINE[0] = request.param
+    return request.param
 
 
 class Scope:
@@ -41,13 +57,27 @@ class Scope:
         return [t_s for number, is_high, t_s in self.edges if (number, is_high) == (line, level)]
 
     def stepper(self, **changes: Any) -> Stepper:
-        config = RailConfig(step_pin=STEP, direction_pin=DIR, enable_pin=EN, high_um=25_000.0, **changes)
-        return Stepper(config, self.factory, self.clock)
+        least = {"microsteps": 8} if changes.get("driver") == "tmc2209" else {}
+        pins = {"step_pin": STEP, "direction_pin": DIR, "enable_pin": EN}
+        config = ChipRailConfig(**pins, high_um=25_000.0, **least, **changes)
+        board = sim_board(self.factory, self.clock) if ENGINE[0] == "native" else None
+        return Stepper(config, self.factory, self.clock, board)
+
+
+def hold_up(scope: Scope, step: int, late_s: float) -> None:
+    """Have a busy machine delay what follows step number `step`, counted from 1, at cruise rate."""
+    timing = TIMINGS["a4988"]
+
+    def busy(_line: int, level: bool, _t_s: float) -> None:
+        if not level and len(scope.times_s(STEP, False)) == step:
+            scope.clock.sleep(late_s + 1 / 800 - timing.high_s - timing.low_s)
+
+    scope.factory.watch(STEP, busy)
 
 
 def run(motor: Stepper, steps: int, ramp: Ramp = RAMP) -> int:
     motor.energise()
-    return motor.run(steps, ramp, threading.Event(), None)
+    return motor.run(steps, ramp, Halt())
 
 
 @pytest.mark.parametrize(("active", "off"), [("low", True), ("high", False)])
@@ -130,7 +160,7 @@ def test_the_pulses_follow_the_ramp() -> None:
     motor = scope.stepper()
     motor.energise()
     began_s = scope.clock.now_s()
-    motor.run(-400, RAMP, threading.Event(), None)
+    motor.run(-400, RAMP, Halt())
     steps_s = scope.times_s(STEP, True)
     intervals_s = [b - a for a, b in pairwise([began_s, *steps_s])]
     assert intervals_s == pytest.approx([RAMP.interval_s(k, 400 - k) for k in range(400)])
@@ -142,7 +172,7 @@ def test_no_steps_is_no_edge() -> None:
     scope = Scope()
     motor = scope.stepper()
     before = [*scope.edges]
-    assert motor.run(0, RAMP, threading.Event(), None) == 0
+    assert motor.run(0, RAMP, Halt()) == 0
     assert scope.edges == before
 
 
@@ -150,17 +180,9 @@ def test_after_a_gap_the_ramp_begins_again_and_nothing_is_caught_up() -> None:
     """The motor has come to rest in the gap; cruise speed at once would lose steps."""
     scope = Scope()
     motor = scope.stepper()
-    asked = 0
-
-    def busy_machine() -> bool:
-        nonlocal asked
-        asked += 1
-        if asked == 251:
-            scope.clock.sleep(0.1)
-        return False
-
+    hold_up(scope, 250, 0.1)
     motor.energise()
-    assert motor.run(500, RAMP, threading.Event(), busy_machine) == 500
+    assert motor.run(500, RAMP, Halt()) == 500
     steps_s = scope.times_s(STEP, True)
     intervals_s = [b - a for a, b in pairwise(steps_s)]
     assert intervals_s[248] == pytest.approx(1 / 800)
@@ -174,17 +196,9 @@ def test_a_little_late_is_late_for_good() -> None:
     """Half an interval of lateness is no rest, but it is not made up for either."""
     scope = Scope()
     motor = scope.stepper()
-    asked = 0
-
-    def hiccup() -> bool:
-        nonlocal asked
-        asked += 1
-        if asked == 251:
-            scope.clock.sleep(0.5 / 800)
-        return False
-
+    hold_up(scope, 250, 0.5 / 800)
     motor.energise()
-    motor.run(500, RAMP, threading.Event(), hiccup)
+    motor.run(500, RAMP, Halt())
     intervals_s = [b - a for a, b in pairwise(scope.times_s(STEP, True))]
     assert intervals_s[249] == pytest.approx(1.5 / 800)
     assert intervals_s[250] == pytest.approx(1 / 800)
@@ -194,24 +208,37 @@ def test_a_little_late_is_late_for_good() -> None:
 def test_a_stop_comes_before_the_next_step(after: int) -> None:
     scope = Scope()
     motor = scope.stepper()
-    stop = threading.Event()
+    stop = Halt()
     motor.energise()
     times_s = [RAMP.interval_s(k, 100 - k) for k in range(100)]
     # In the middle of the wait before that step.
     scope.clock.call_at(scope.clock.now_s() + sum(times_s[:after]) + times_s[after] / 2, stop.set)
-    assert motor.run(-100, RAMP, stop, None) == -after
+    assert motor.run(-100, RAMP, stop) == -after
     assert len(scope.times_s(STEP, True)) == after
-    assert motor.run(100, RAMP, stop, None) == 0
+    assert motor.run(100, RAMP, stop) == 0
     assert scope.factory.level(STEP) is False
 
 
+@pytest.mark.parametrize("active", ["low", "high"])
+@pytest.mark.parametrize("pressed", [True, False])
 @pytest.mark.parametrize("after", [0, 1, 20])
-def test_until_is_asked_before_each_step(after: int) -> None:
+def test_a_switch_is_asked_before_each_step(
+    after: int, pressed: bool, active: Literal["low", "high"]
+) -> None:
     scope = Scope()
     motor = scope.stepper()
     motor.energise()
-    made = motor.run(50, RAMP, threading.Event(), lambda: len(scope.times_s(STEP, True)) == after)
-    assert made == after == len(scope.times_s(STEP, True))
+    switch = Switch(SWITCH, active, "up", scope.factory)
+    wanted = pressed == (active == "high")
+    scope.factory.drive(SWITCH, wanted if after == 0 else not wanted)
+
+    def trip(_line: int, level: bool, _t_s: float) -> None:
+        if not level and len(scope.times_s(STEP, False)) == after:
+            scope.factory.drive(SWITCH, wanted)
+
+    scope.factory.watch(STEP, trip)
+    made = motor.run(-50, RAMP, Halt(), [Until(switch, pressed)])
+    assert -made == after == len(scope.times_s(STEP, True))
 
 
 @pytest.mark.parametrize("pull", ["up", "down", "none"])
@@ -221,7 +248,7 @@ def test_the_end_stop_reads_its_level(
 ) -> None:
     factory = SimFactory(VirtualClock())
     factory.drive(SWITCH, active == "low")
-    switch = EndStop(HomeConfig(pin=SWITCH, pull=pull, active=active), factory)
+    switch = Switch(SWITCH, active, pull, factory)
     for pressed in (False, True, False):
         factory.drive(SWITCH, pressed == (active == "high"))
         assert switch.is_pressed is pressed
@@ -229,4 +256,4 @@ def test_the_end_stop_reads_its_level(
     if pull != "none":
         assert switch.is_pressed is ((pull == "up") == (active == "high")), "a broken wire reads the pull"
     switch.close()
-    EndStop(HomeConfig(pin=SWITCH), factory).close()
+    Switch(SWITCH, active, pull, factory).close()

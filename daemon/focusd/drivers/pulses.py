@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gpiozero import DigitalOutputDevice
 
 from focusd.clock import Clock
+from focusd.drivers.pacer import Pacer
+from focusd.halt import Halt
+from focusd.rail import Until
 from focusd.ramp import Ramp
 
 
@@ -34,20 +37,30 @@ class PulseTiming:
 
 # Each with a margin over the data sheet, because a pin's edge is not as steep as the table's.
 TIMINGS: dict[str, PulseTiming] = {
-    # Allegro A4988, Timing Requirements: STEP high and low 1 us, set-up and hold 200 ns; 1 ms from sleep.
+    # Allegro A4988 (rev. 5), figure 1: STEP high and low 1 us, set-up and hold 200 ns; 1 ms from sleep.
     "a4988": PulseTiming(2e-6, 2e-6, 1e-6, 1e-3),
-    # TI DRV8825 (SLVSA73F), 6.6: STEP high and low 1.9 us, set-up and hold 650 ns, wake 1.7 ms.
+    # TI DRV8825 (SLVSA73F), 7.6: STEP high and low 1.9 us, set-up and hold 650 ns; 1.7 ms from sleep.
     "drv8825": PulseTiming(4e-6, 4e-6, 2e-6, 2e-3),
-    # Trinamic TMC2209, 14.2 STEP/DIR interface timing: about 100 ns high and low, 20 ns set-up and hold.
+    # Trinamic TMC2209 (rev. 1.09), 13.1: STEP high and low a clock and 20 ns (107 ns), set-up and hold 20 ns.
     "tmc2209": PulseTiming(1e-6, 1e-6, 1e-6, 1e-3),
 }
 
 
-class PinPulses:
-    """Pulses made edge by edge through a gpiozero pin, timed on the rig's clock.
+class Pulses(Protocol):
+    """Gives STEP pulses."""
 
-    A late step is never caught up: each interval counts from the previous actual step, and after a gap of
-    more than one interval the ramp begins again, because the motor has come to rest meanwhile.
+    def run(self, count: int, ramp: Ramp, stop: Halt, until: Sequence[Until]) -> int:
+        """Make `count` pulses; see `focusd.rail.Motor.run`. Returns the pulses made."""
+        ...
+
+    @property
+    def worst_late_s(self) -> float:
+        """The latest any step has been behind its time so far, s."""
+        ...
+
+
+class PinPulses:
+    """Pulses made edge by edge through a gpiozero pin, timed in Python on the rig's clock.
 
     Parameters
     ----------
@@ -63,25 +76,19 @@ class PinPulses:
         self._step = step
         self._timing = timing
         self._clock = clock
-        self.worst_late_s = 0.0
+        self._pacer = Pacer(clock)
 
-    def run(self, count: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+    @property
+    def worst_late_s(self) -> float:
+        """The latest any step has been behind its time so far, s."""
+        return self._pacer.worst_late_s
+
+    def run(self, count: int, ramp: Ramp, stop: Halt, until: Sequence[Until]) -> int:
         """Make `count` pulses; see `focusd.rail.Motor.run`. Returns the pulses made."""
-        clock, timing = self._clock, self._timing
-        since_rest = 0
-        last_s = clock.now_s()
-        for made in range(count):
-            interval_s = ramp.interval_s(since_rest, count - made)
-            ahead_s = last_s + interval_s - clock.now_s()
-            if not clock.sleep(max(0.0, ahead_s), stop) or (until is not None and until()):
-                return made
-            late_s = clock.now_s() - last_s - interval_s
-            if made:
-                self.worst_late_s = max(self.worst_late_s, late_s)
-            since_rest = 0 if late_s > interval_s else since_rest + 1
-            last_s = clock.now_s()
-            self._step.on()
-            clock.sleep(timing.high_s)
-            self._step.off()
-            clock.sleep(timing.low_s)
-        return count
+        return self._pacer.run(count, ramp, stop, until, self._pulse)
+
+    def _pulse(self) -> None:
+        self._step.on()
+        self._clock.sleep(self._timing.high_s)
+        self._step.off()
+        self._clock.sleep(self._timing.low_s)

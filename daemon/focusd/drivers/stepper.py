@@ -1,36 +1,43 @@
-"""A STEP/DIR/EN driver chip on three GPIO lines, and an end stop on a fourth."""
+"""A driver chip with STEP, DIR and EN on GPIO lines."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 
-from gpiozero import DigitalOutputDevice, InputDevice
+from gpiozero import DigitalOutputDevice
 from gpiozero.pins import Factory
 
 from focusd.clock import Clock
-from focusd.config import HomeConfig, RailConfig
-from focusd.drivers.pulses import TIMINGS, PinPulses
+from focusd.drivers.native import Board, NativePulses
+from focusd.drivers.pulses import TIMINGS, PinPulses, Pulses
+from focusd.halt import Halt
+from focusd.rail import Until
+from focusd.rail_config import MS_LEVELS, ChipRailConfig
 from focusd.ramp import Ramp
 
 
 class Stepper:
     """A stepper motor behind a driver chip (A4988, DRV8825, TMC2209).
 
-    The current is off from the moment the pins are taken. EN should have a pull-up on the board, so that it
-    is off as well while no program holds the line.
+    The current is off from the moment the pins are taken. EN should have a pull-up on the board: then it is off
+    as well before any program takes the line. After a program was killed Raspberry Pi OS leaves outputs as they
+    were, which is what ``focusd release`` is for.
 
     Parameters
     ----------
-    config : RailConfig
+    config : ChipRailConfig
         Pins, polarity and chip.
     factory : gpiozero.pins.Factory
         Where pins come from.
     clock : Clock
         The rig's.
+    board : Board, optional
+        The same lines for the C loop, which then times the steps; Python does without it.
     """
 
-    def __init__(self, config: RailConfig, factory: Factory, clock: Clock) -> None:
+    def __init__(
+        self, config: ChipRailConfig, factory: Factory, clock: Clock, board: Board | None = None
+    ) -> None:
         self._clock = clock
         self._timing = TIMINGS[config.driver]
         self._invert = config.invert_direction
@@ -43,7 +50,16 @@ class Stepper:
         )
         self._direction = DigitalOutputDevice(config.direction_pin, initial_value=False, pin_factory=factory)
         self._step = DigitalOutputDevice(config.step_pin, initial_value=False, pin_factory=factory)
-        self._pulses = PinPulses(self._step, self._timing, clock)
+        levels = MS_LEVELS[config.driver].get(config.microsteps, ())
+        self._microsteps = [
+            DigitalOutputDevice(pin, initial_value=bool(level), pin_factory=factory)
+            for pin, level in zip(config.microstep_pins, levels, strict=False)
+        ]
+        self._pulses: Pulses
+        if board is None:
+            self._pulses = PinPulses(self._step, self._timing, clock)
+        else:
+            self._pulses = NativePulses(board, config.step_pin, self._timing, clock)
 
     @property
     def worst_late_s(self) -> float:
@@ -60,7 +76,7 @@ class Stepper:
         """Switch the current off."""
         self._enable.off()
 
-    def run(self, steps: int, ramp: Ramp, stop: threading.Event, until: Callable[[], bool] | None) -> int:
+    def run(self, steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
         """Make steps; see `focusd.rail.Motor.run`."""
         if steps == 0:
             return 0
@@ -77,34 +93,6 @@ class Stepper:
         self.release()
         self._step.close()
         self._direction.close()
+        for pin in self._microsteps:
+            pin.close()
         self._enable.close()
-
-
-class EndStop:
-    """A switch on a GPIO line.
-
-    Parameters
-    ----------
-    config : HomeConfig
-        Pin, active level and pull.
-    factory : gpiozero.pins.Factory
-        Where pins come from.
-    """
-
-    def __init__(self, config: HomeConfig, factory: Factory) -> None:
-        # gpiozero derives the active level from a pull and wants it stated without one; the level itself is
-        # compared here, since a switch may be wired against its pull. Not a Button: that starts threads.
-        pull = {"up": True, "down": False, "none": None}[config.pull]
-        self._active_high = config.active == "high"
-        self._input = InputDevice(
-            config.pin, pull_up=pull, active_state=None if pull is not None else True, pin_factory=factory
-        )
-
-    @property
-    def is_pressed(self) -> bool:
-        """Whether the switch is at its active level."""
-        return bool(self._input.pin.state) == self._active_high
-
-    def close(self) -> None:
-        """Give the pin back."""
-        self._input.close()
