@@ -127,6 +127,8 @@ class Drafter:
             raise RequestError("time_plan is not built yet; leave it out", code="unsupported")
         effective = self.effective_settings()
         z_plan = self._with_step(request, effective)
+        if request.round:
+            z_plan = replace(z_plan, grid_um=float(self._estimator.spec.um_per_step))
         settings = request.settings()
         if settings.settle_s is None:
             settings = replace(settings, settle_s=effective["settle_s"])
@@ -189,13 +191,20 @@ class Drafter:
     def _check_steps(self, plan: StackPlan) -> None:
         """Refuse stops that the motor cannot tell apart."""
         spec = self._estimator.spec
-        if len({spec.steps_at(position_um) for position_um in plan.positions_um}) < len(plan):
-            motor_step_um = float(spec.um_per_step)
+        motor_step_um = float(spec.um_per_step)
+        remedy = (
+            'choose a larger step or more microsteps, or send "round": true to have stops put on whole motor '
+            "steps"
+        )
+        facts = {"motor_step_um": motor_step_um, "step_um": plan.step_um}
+        if plan.step_um is not None and plan.step_um < motor_step_um:
             raise PlanError(
-                f"two stops fall on the same motor step, of {motor_step_um:g} um; choose a larger step, "
-                "or more microsteps",
-                motor_step_um=motor_step_um,
-                step_um=plan.step_um,
+                f"a step of {plan.step_um:g} um is less than the motor's, {motor_step_um:g} um; {remedy}",
+                **facts,
+            )
+        if len({spec.steps_at(position_um) for position_um in plan.positions_um}) < len(plan):
+            raise PlanError(
+                f"two stops fall on the same motor step, of {motor_step_um:g} um; {remedy}", **facts
             )
 
     def _preset(self, name: object) -> dict[str, Any]:

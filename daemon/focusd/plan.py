@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
 from focusd.errors import PlanError
 
 MAX_STOPS = 10_000
 """Most stops in one stack; a bound on memory, not on optics."""
+_ASIDE = {"go_up", "step", "grid_um"}
 
 
 def exact(value: float) -> Fraction:
@@ -51,7 +52,7 @@ class StackPlan:
     step_um : float or None
         Actual distance between neighbours, um; None where positions were listed one by one.
     requested_step_um : float or None
-        The distance that was asked for, um. `step_um` is never larger.
+        The distance that was asked for, um. `step_um` is never larger, but on a grid that is coarser.
     """
 
     positions_um: tuple[float, ...]
@@ -64,6 +65,16 @@ class StackPlan:
     def __iter__(self) -> Iterator[Stop]:
         for index, position_um in enumerate(self.positions_um):
             yield Stop(index, position_um)
+
+    def on_grid(self, grid_um: Fraction) -> StackPlan:
+        """Put each stop on the nearest multiple of `grid_um`, and stops that fall together into one."""
+        positions = dict.fromkeys(
+            round(exact(position) / grid_um) * grid_um for position in self.positions_um
+        )
+        step_um = self.step_um
+        if step_um is not None and len(positions) > 1:
+            step_um = float((max(positions) - min(positions)) / (len(positions) - 1))
+        return replace(self, positions_um=tuple(map(float, positions)), step_um=step_um)
 
     @property
     def low_um(self) -> float:
@@ -98,6 +109,8 @@ class ZPlan:
         Largest distance between stops; taken from the optics when absent.
     go_up : bool
         Visit from low to high (default) or from high to low.
+    grid_um : float, optional
+        Put each stop on the nearest multiple of this, and stops that fall together into one.
 
     Raises
     ------
@@ -115,9 +128,10 @@ class ZPlan:
     absolute: tuple[float, ...] | None = None
     step: float | None = None
     go_up: bool = True
+    grid_um: float | None = None
 
     def __post_init__(self) -> None:
-        given = {f.name for f in fields(self) if getattr(self, f.name) is not None} - {"go_up", "step"}
+        given = {f.name for f in fields(self) if getattr(self, f.name) is not None} - _ASIDE
         if self.marks is False:
             given.discard("marks")
         forms = ({"top", "bottom"}, {"marks"}, {"range"}, {"above", "below"}, {"relative"}, {"absolute"})
@@ -163,6 +177,12 @@ class ZPlan:
         PlanError
             No stops, too many, ends reversed, marks not set, or no step to be had.
         """
+        plan = self._resolved(present_um, marks_um, optics_step_um)
+        return plan if self.grid_um is None else plan.on_grid(exact(self.grid_um))
+
+    def _resolved(
+        self, present_um: float, marks_um: Mapping[str, float] | None, optics_step_um: float | None
+    ) -> StackPlan:
         here = exact(present_um)
         if self.relative is not None:
             return self._listed([here + exact(offset) for offset in self.relative], "relative")
@@ -206,7 +226,9 @@ class ZPlan:
                 )
             low, high = sorted((exact(marks_um["near"]), exact(marks_um["far"])))
         if low == high:
-            raise PlanError(f"z_plan covers no distance: both ends are at {float(low):g} um")
+            raise PlanError(
+                f"z_plan covers no distance: both ends are at {float(low):g} um; make it longer than 0 um"
+            )
         return low, high
 
     def _spaced(self, low: Fraction, high: Fraction, step: Fraction) -> StackPlan:

@@ -311,3 +311,29 @@ def test_unless_told_otherwise_the_machine_itself_is_asked() -> None:
     facts = draft(desk, {"z_plan": {"range": 100, "step": 30}}).facts
     assert facts["memory_free_bytes"] > 0
     assert facts["disk_free_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("z_plan", "says"),
+    [
+        ({"range": 100, "step": 4.9}, "a step of 4.7619 um is less than the motor's, 5 um"),
+        ({"range": 100, "step": 0.001}, "stops: 10000 at most"),
+        ({"relative": [0, 1]}, "two stops fall on the same motor step, of 5 um"),
+        ({"range": 0, "step": 5}, "covers no distance: both ends are at 4000 um"),
+        ({"absolute": [4000, 25_001]}, "25001 um is outside the rail's limits 0 to 25000 um"),
+    ],
+)
+def test_stops_that_the_rail_cannot_make_are_refused(z_plan: dict[str, Any], says: str) -> None:
+    with pytest.raises(FocusdError, match=says):
+        draft(drafter(), {"z_plan": z_plan})
+
+
+def test_round_takes_what_the_motor_can_do_and_says_so() -> None:
+    stops = draft(drafter(), {"z_plan": {"range": 100, "step": 3}, "round": True})
+    assert stops.plan.positions_um == tuple(3950.0 + 5 * k for k in range(21))
+    assert (stops.facts["requested_step_um"], stops.facts["step_um"], stops.facts["motor_step_um"]) == (
+        3,
+        5,
+        5,
+    )
+    assert stops.z_plan.resolve(6000.0).positions_um == tuple(5950.0 + 5 * k for k in range(21)), "kept"

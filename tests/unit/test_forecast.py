@@ -205,7 +205,7 @@ def test_the_disk_asked_about_is_the_data_folder_s(desk: Desk, monkeypatch: pyte
         (("listed", "--step", "3"), 2, "z_plan.step has no meaning beside a list"),
         (("--range", "20000", "--step", "1"), 1, "20001 stops"),
         (("--range", "20000", "--step", "100"), 1, "taken to be at 5000 um: say where it is by --at"),
-        (("--step", "2"), 1, "two stops fall on the same motor step"),
+        (("--step", "2"), 1, "is less than the motor's, 5 um"),
     ],
 )
 def test_errors_are_named_and_have_their_exit_code(

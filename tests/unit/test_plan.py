@@ -212,3 +212,30 @@ def test_lists_are_visited_in_order_of_height(offsets: list[float], here_um: flo
     plan = ZPlan(relative=tuple(offsets), go_up=go_up).resolve(here_um)
     wanted = sorted((float(exact(here_um) + exact(o)) for o in offsets), reverse=not go_up)
     assert list(plan.positions_um) == wanted
+
+
+@given(
+    positions=st.lists(st.integers(-4000, 4000).map(lambda n: n / 8), min_size=1, max_size=40, unique=True),
+    grid=st.sampled_from([Fraction(5), Fraction(5, 16), Fraction(1000 * 405, 25792 * 64)]),
+    go_up=st.booleans(),
+)
+def test_a_grid_takes_each_stop_to_the_nearest_of_its_points(
+    positions: list[float], grid: Fraction, go_up: bool
+) -> None:
+    plan = ZPlan(absolute=tuple(positions), go_up=go_up).resolve(0.0).on_grid(grid)
+    steps = [Fraction(position) / grid for position in plan.positions_um]
+    assert all(abs(step - round(step)) < 1e-9 for step in steps)
+    assert len({round(step) for step in steps}) == len(plan)
+    assert list(plan.positions_um) == sorted(plan.positions_um, reverse=not go_up)
+    for position in positions:
+        assert min(abs(position - on) for on in plan.positions_um) <= float(grid) / 2 + 1e-9
+
+
+def test_a_step_finer_than_the_grid_becomes_the_grids() -> None:
+    plan = ZPlan(range=100.0, step=3.0, grid_um=5.0).resolve(1000.0)
+    assert plan.positions_um == tuple(950.0 + 5 * k for k in range(21))
+    assert (plan.step_um, plan.requested_step_um) == (5.0, 3.0)
+
+
+def test_a_grid_that_takes_all_stops_to_one_point_leaves_one() -> None:
+    assert ZPlan(relative=(0.0, 1.0), grid_um=5.0).resolve(10.0).positions_um == (10.0,)

@@ -83,6 +83,9 @@ class JobStart(Request):
     """``job/start``: photograph a stack. Every field is optional; an empty payload runs the default."""
 
     z_plan: ZPlanModel | None = None
+    round: bool = Field(
+        False, description="put stops on whole motor steps, and those that fall on the same one together"
+    )
     time_plan: dict[str, Any] | None = Field(None, description="not built yet: answers unsupported")
     metadata: dict[str, Any] = Field({}, description="kept with the run, not looked at")
     job_id: ShortText | None = Field(None, description="the client's own name; a second start is not run")
