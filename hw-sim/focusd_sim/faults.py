@@ -24,6 +24,7 @@ Kind = Literal[
     "hang_camera",
     "stick_endstop",
     "stall_motor",
+    "press_button",
     "fill_disk",
     "drop_broker",
     "jump_clock",

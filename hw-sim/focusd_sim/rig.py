@@ -28,8 +28,8 @@ from focusd_sim.sensor import Sensor
 from focusd_sim.truth import Truth
 from focusd_sim.view import View
 
-OUTSIDE = ("fill_disk", "drop_broker", "kill_process", "jump_clock")
-"""Faults that strike what is not the rig, and so at once."""
+OUTSIDE = ("fill_disk", "drop_broker", "kill_process", "jump_clock", "press_button")
+"""Faults that strike what is not the rig's physics, and so at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,9 @@ def build(
         case Picamera2Config() as picamera2:
             stand_in = SimPicamera2(sim.picam, clock, view, faults, sim.seed)
             camera = PiCamera(picamera2, stand_in, seen, signals.stop)
+    if rail.stop_button is not None:
+        pin, active_high = rail.stop_button.pin, rail.stop_button.active == "high"
+        faults.on("press_button", lambda begins: factory.drive(pin, active_high if begins else None))
     faults.on("jump_clock", lambda _begins: clock.jump_wall(3600.0))
     for kind, action in (outside or {}).items():
         faults.on(kind, action)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from focusd.drivers import native
 from focusd.job import Job, JobSettings, JobStatus
 from focusd.journal import read_journal
-from focusd.orders import AllStop, Home, Ticket
+from focusd.orders import AllStop, Home, Jog, Ticket
 from focusd.pictures.images import read_image
 from focusd_sim.catalogue import scene_named
 from focusd_sim.scene import Scene
@@ -193,9 +194,22 @@ def test_homing_finds_the_same_place_again(studio: Make) -> None:
     assert found[0] == pytest.approx(5000, abs=STEP_UM)
 
 
-def test_emergency_stop_anywhere_in_a_stack(studio: Make) -> None:
+@pytest.mark.parametrize("pulses", ["pins", "native"])
+@pytest.mark.parametrize("by", ["request", "button"])
+def test_emergency_stop_anywhere_in_a_stack(studio: Make, by: str, pulses: str) -> None:
     """From the signal to the last STEP edge and EN: within 20 ms, whatever the rig is doing."""
-    rig = studio()
+    if pulses == "native" and not native.LIBRARY.is_file():
+        pytest.skip("built without a compiler, so there is no C loop")
+    rig = studio(rail={"pulses": pulses, "stop_button": {"pin": 5}})
+    rig.sim.rig.rail.watch_button(rig.signals.stop.set)
+
+    def press() -> None:
+        if by == "button":
+            rig.sim.faults.set("press_button", True)
+            rig.sim.faults.set("press_button", False)
+        else:
+            rig.signals.stop.set()
+
     steps: list[float] = []
     enables: list[tuple[bool, float]] = []
     rig.sim.factory.watch(17, lambda _line, level, t: steps.append(t) if level else None)
@@ -203,7 +217,7 @@ def test_emergency_stop_anywhere_in_a_stack(studio: Make) -> None:
     rng = np.random.default_rng(5)
     for delay_s in rng.uniform(0.01, 14.0, 25):
         pressed_s = rig.clock.now_s() + delay_s
-        rig.clock.call_at(pressed_s, rig.signals.stop.set)
+        rig.clock.call_at(pressed_s, press)
         job = rig.run_job(range=100, step=20)
         if rig.signals.stop.is_set():
             assert job.status is JobStatus.CANCELLED
@@ -217,6 +231,22 @@ def test_emergency_stop_anywhere_in_a_stack(studio: Make) -> None:
         rig.carry_out(AllStop(Ticket("stop")))
         assert not rig.state.position_valid
         assert not rig.signals.stop.is_set()
+
+
+def test_nothing_moves_while_the_button_is_held(studio: Make) -> None:
+    rig = studio(rail={"stop_button": {"pin": 5, "active": "low"}})
+    rig.sim.faults.set("press_button", True)
+    steps: list[float] = []
+    rig.sim.factory.watch(17, lambda _line, _level, t: steps.append(t))
+    for order in (Home(Ticket("home")), Jog(Ticket("move"), 10.0)):
+        rig.carry_out(order)
+        assert rig.posted[-2].error.code == "stopped"
+        assert "release the button" in str(rig.posted[-2].error)
+    assert steps == []
+    assert rig.sim.factory.level(22), "off"
+    rig.sim.faults.set("press_button", False)
+    rig.carry_out(Home(Ticket("home")))
+    assert rig.state.position_valid
 
 
 def test_random_stacks_keep_the_position_true(studio: Make) -> None:

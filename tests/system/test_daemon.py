@@ -320,6 +320,23 @@ def test_faults_can_be_switched_live(rig: Daemon, client: Client) -> None:
     assert [e for e in client.values("event") if e["event_type"] == "frame_missing"]
 
 
+def test_the_button_at_the_rig_stops_everything(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon]
+) -> None:
+    start_daemon(mosquitto.url, speed=20, rail={"stop_button": {"pin": 5}})
+    client.wait("state")
+    client.ask("job/start", STACK)
+    client.wait("job", lambda job: job["progress"]["done"] >= 2)
+    client.ask("sim/fault", {"kind": "press_button"})
+    assert client.wait("event", lambda event: event["event_type"] == "stopped")["by"] == "button"
+    assert client.wait("job", is_over)["status"] == "cancelled"
+    assert not client.wait("state", lambda state: state["state"] == "idle")["position_valid"]
+    assert client.ask("home")["code"] == "stopped"
+    client.ask("sim/fault", {"kind": "press_button", "on": False})
+    answer = client.ask("home")
+    assert answer["data"] == {"position_um": 5000.0, "position_valid": True}
+
+
 PI_CAMERA = {
     "kind": "picamera2",
     "frame_size": {"width": 160, "height": 120},

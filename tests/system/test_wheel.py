@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "daemon", "hw-sim")
 KERNEL = "focusd/fusion/_kernel.so"
+PULSES = "focusd/drivers/_pulses.so"
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +25,13 @@ def tree(tmp_path_factory):
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "_kernel*"))
+            shutil.copytree(
+                source, copy / name, ignore=shutil.ignore_patterns("__pycache__", "_kernel*", "_pulses*")
+            )
         else:
             shutil.copy(source, copy / name)
-    (copy / "daemon" / KERNEL).write_bytes(b"of an editable install")
+    for library in (KERNEL, PULSES):
+        (copy / "daemon" / library).write_bytes(b"of an editable install")
     return copy
 
 
@@ -41,11 +45,11 @@ def build(tree, folder, **environment):
 
 def packed(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist() if "kernel" in name}
+        return {name: archive.read(name) for name in archive.namelist() if name.endswith((".so", ".c"))}
 
 
 def installed(wheel, folder):
-    """Install with pip alone, no index, and say which library the package then loads."""
+    """Install with pip alone, no index, and say which libraries the package then loads."""
     pip = [
         sys.executable,
         "-m",
@@ -57,7 +61,16 @@ def installed(wheel, folder):
         "--no-index",
     ]
     subprocess.run([*pip, "--target", str(folder), str(wheel)], check=True, timeout=100)
-    code = "from focusd.fusion import compiled; print(compiled.LIBRARY, compiled.library() is not None)"
+    code = """
+from focusd.drivers import native
+from focusd.errors import ConfigError
+from focusd.fusion import compiled
+print(compiled.LIBRARY, compiled.library() is not None, native.LIBRARY)
+try:
+    print(native.library().focusd_pulses_version())
+except ConfigError as error:
+    print("pins" if 'rail.pulses = "pins"' in str(error) else error)
+"""
     environment = {name: value for name, value in os.environ.items() if name != "FOCUSD_KERNEL"}
     said = subprocess.run(
         [sys.executable, "-c", code],
@@ -81,9 +94,10 @@ def test_with_a_compiler_the_wheel_holds_the_kernel(tree, tmp_path):
     assert "-py3-none-" in wheel.name
     assert not wheel.name.endswith("-any.whl")
     held = packed(wheel)
-    assert set(held) == {KERNEL}
-    assert held[KERNEL] != b"of an editable install"
-    assert installed(wheel, tmp_path / "site") == [str(tmp_path / "site" / KERNEL), "True"]
+    assert set(held) == {KERNEL, PULSES}
+    assert b"of an editable install" not in held.values()
+    site = tmp_path / "site"
+    assert installed(wheel, site) == [str(site / KERNEL), "True", str(site / PULSES), "1"]
     again = build(tree, tmp_path / "again", FOCUSD_KERNEL="compiled")
     assert again.read_bytes() == wheel.read_bytes()
 
@@ -92,4 +106,5 @@ def test_without_one_the_wheel_is_for_any_machine(tree, tmp_path):
     wheel = build(tree, tmp_path / "dist", PATH=str(tmp_path))
     assert wheel.name.endswith("-py3-none-any.whl")
     assert packed(wheel) == {}
-    assert installed(wheel, tmp_path / "site") == [str(tmp_path / "site" / KERNEL), "False"]
+    site = tmp_path / "site"
+    assert installed(wheel, site) == [str(site / KERNEL), "False", str(site / PULSES), "pins"]

@@ -466,6 +466,18 @@ def test_stop_is_heard_whatever_is_in_it(at: Hall, payload: bytes) -> None:
     assert "stopped" in at.events()
 
 
+def test_the_rigs_own_button_does_what_stop_does(at: Hall) -> None:
+    at.send("job/start", {**STACK, "job_id": "one"})
+    at.send("job/start", {**STACK, "job_id": "two"})
+    at.run()
+    at.desk.stop_by_button()
+    assert at.signals.stop.is_set()
+    assert [type(order) for order in at.orders] == [RunJob, AllStop]
+    assert at.published("event")[-1] == {"event_type": "stopped", "by": "button"}
+    assert "job_cancelled" in at.events()
+    assert at.published("response/stop") == [], "nobody asked"
+
+
 def test_stop_ends_the_jobs_that_wait_and_no_order_comes_between(at: Hall) -> None:
     at.send("job/start", {**STACK, "job_id": "one"})
     at.send("job/start", {**STACK, "job_id": "two"})
