@@ -51,10 +51,10 @@ TABLE: dict[str, Any] = {
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Put one table over another; a camera of another kind replaces the default's whole."""
+    """Put one table over another; a camera or rail of another kind replaces the default's whole."""
     result = copy.deepcopy(base)
     for key, value in over.items():
-        whole = not isinstance(value, dict) or value.get("kind", "dslr") != "dslr"
+        whole = not isinstance(value, dict) or value.get("kind", "dslr") != "dslr" or "coil_pins" in value
         result[key] = value if whole else merged(result.get(key, {}), value)
     return result
 

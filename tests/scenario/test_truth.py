@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from focusd_sim.score import oracle, psnr
 
 Make = Callable[..., Any]
 STEP_UM = 5.0
+CONFIGS = Path(__file__).parents[2] / "config"
 PRINTS = {
     "final.tif", "final.jpg", "depth.tif", "depth16.tif", "depth.png", "origin.tif", "confidence.tif",
     "reason.tif",
@@ -231,6 +234,23 @@ def test_emergency_stop_anywhere_in_a_stack(studio: Make, by: str, pulses: str) 
         rig.carry_out(AllStop(Ticket("stop")))
         assert not rig.state.position_valid
         assert not rig.signals.stop.is_set()
+
+
+def test_a_stack_on_four_coils(studio: Make) -> None:
+    """28BYJ-48 on a ULN2003: the same Rail, runner and truth; a gear whose ratio is no whole number."""
+    table = tomllib.loads((CONFIGS / "printed-microscope.toml").read_text())
+    rig = studio(rail=table["rail"], camera=PI_CAMERA, sim={**table["sim"], "scene": "slope"})
+    job = rig.run_job(range=50, step=2)
+    assert job.status is JobStatus.DONE, job.error
+    taken = rig.sim.truth.exposures
+    assert len(taken) == 26
+    off_um = np.array([exposure.shaft_um for exposure in taken]) - np.array(job.plan.positions_um)
+    step_um = 500 / (2 * 32 * 25792 / 405)
+    assert np.ptp(off_um) <= step_um + 0.01, "but for a constant, and half a step either way"
+    assert rig.sim.bench.lost_steps == 0
+    assert rig.sim.bench.violations == {}
+    assert [exposure.step_edges for exposure in taken] == [0] * 26
+    assert not any(rig.sim.factory.level(pin) for pin in table["rail"]["coil_pins"]), "off"
 
 
 def test_nothing_moves_while_the_button_is_held(studio: Make) -> None:
