@@ -85,7 +85,18 @@ def _motor(config: AnyRailConfig, factory: Factory, clock: Clock, board: Board |
         )
     from focusd.drivers.stepper import Stepper
 
-    return Stepper(config, factory, clock, board)
+    stepper, settings = Stepper(config, factory, clock, board), config.tmc_settings
+    if config.tmc2209 is None or settings is None:
+        return stepper
+    from focusd.drivers.serial_wire import open_serial
+    from focusd.drivers.tmc_stepper import TmcStepper
+
+    try:
+        wire = open_serial(config.tmc2209.port)
+    except BaseException:
+        stepper.close()
+        raise
+    return TmcStepper(stepper, wire, config.tmc2209.address, settings)
 
 
 def build_dslr(

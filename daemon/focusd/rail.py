@@ -309,9 +309,9 @@ class Rail:
         """Make a move that must not meet the end stop."""
         homing, endstop = self.spec.homing, self._endstop
         until: tuple[Until, ...] = ()
-        if endstop is not None and homing is not None:
+        if endstop is not None and homing is not None and not homing.by_stall:
             # Off a switch that is pressed leads only the way back; then it may not be heard.
-            leaving = steps * SIGN[homing.direction] < 0 and (homing.by_stall or endstop.is_pressed)
+            leaving = steps * SIGN[homing.direction] < 0 and endstop.is_pressed
             until = () if leaving else (Until(endstop),)
         made = self._run(steps, ramp, until)
         if made != steps:

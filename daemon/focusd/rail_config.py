@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
+from focusd.errors import ConfigError
 from focusd.plan import exact
 from focusd.schema import Strict
+from focusd.tmc_settings import Stall, TmcSettings
 
 Pin = Annotated[int, Field(ge=0, le=27, description="BCM number")]
 PositiveFloat = Annotated[float, Field(gt=0)]
@@ -72,19 +74,18 @@ class TmcConfig(Strict):
     port: str = Field("/dev/serial0", pattern=r"^/dev/[A-Za-z0-9/._-]{1,64}$")
     address: int = Field(0, ge=0, le=3, description="as MS1 and MS2 are strapped")
     run_ma: float = Field(gt=0, le=2000, description="current of a coil while moving, RMS")
-    hold_ma: float = Field(gt=0, le=2000, description="current while standing, RMS")
-    sense_ohm: float = Field(0.11, gt=0.01, le=1.0)
+    hold_ma: float | None = Field(
+        None,
+        gt=0,
+        le=2000,
+        description="while standing; run_ma when absent, so that nothing moves as it falls",
+    )
+    sense_ohm: float = Field(0.11, description="printed on the module's two large resistors: R110 is 0.11")
     interpolate: bool = True
     stealthchop: bool = True
     stall_threshold: int | None = Field(
         None, ge=0, le=255, description='SGTHRS; needed for home.by = "stall"'
     )
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.hold_ma > self.run_ma:
-            raise ValueError(f"hold_ma {self.hold_ma:g} must not be above run_ma {self.run_ma:g}")
-        return self
 
 
 class RailConfig(Strict, ABC):
@@ -213,6 +214,32 @@ class ChipRailConfig(RailConfig):
         """Steps a second: a sleep between two edges cannot be much shorter than 25 us."""
         return 20_000.0
 
+    @property
+    def tmc_settings(self) -> TmcSettings | None:
+        """What the chip is set to over its serial line, if it has one.
+
+        Raises
+        ------
+        ConfigError
+            Currents that its resistors do not allow, or a speed at which no stall is noticed.
+        """
+        tmc = self.tmc2209
+        if tmc is None:
+            return None
+        stall = None
+        if tmc.stall_threshold is not None:
+            full_step_um = float(self.um_per_step) * self.microsteps
+            stall = Stall(tmc.stall_threshold, self.homing_um_s[0] / full_step_um)
+        return TmcSettings(
+            run_ma=tmc.run_ma,
+            hold_ma=tmc.run_ma if tmc.hold_ma is None else tmc.hold_ma,
+            microsteps=self.microsteps,
+            interpolate=tmc.interpolate,
+            stealthchop=tmc.stealthchop,
+            sense_ohm=tmc.sense_ohm,
+            stall=stall,
+        )
+
     @model_validator(mode="after")
     def _check_chip(self) -> Self:
         offered = MS_LEVELS[self.driver]
@@ -237,11 +264,15 @@ class ChipRailConfig(RailConfig):
             faults.append(f'[rail.tmc2209] is for driver = "tmc2209", not "{self.driver}"')
         if self.microstep_pins:
             faults.append("microstep_pins: with [rail.tmc2209] they are the chip's address; strap them")
+        try:
+            _ = self.tmc_settings
+        except ConfigError as error:
+            faults.append(f"tmc2209.{error}")
         return faults
 
     def _stall_faults(self, home: HomeConfig) -> list[str]:
-        if self.tmc2209 is None or self.tmc2209.stall_threshold is None or not self.tmc2209.stealthchop:
-            return ['home.by is "stall": it needs [rail.tmc2209] with stall_threshold, and stealthchop']
+        if self.tmc2209 is None or self.tmc2209.stall_threshold is None:
+            return ['home.by is "stall": it needs [rail.tmc2209] with a stall_threshold']
         # One cycle of the field is four full steps: no stall is told more finely than that.
         coarse_um = float(4 * self.microsteps * self.um_per_step)
         near_um = self.low_um if home.direction == "down" else -self.high_um

@@ -19,9 +19,9 @@ from focusd.ramp import Ramp
 class Stepper:
     """A stepper motor behind a driver chip (A4988, DRV8825, TMC2209).
 
-    The current is off from the moment the pins are taken. EN should have a pull-up on the board: then it is off
-    as well before any program takes the line. After a program was killed Raspberry Pi OS leaves outputs as they
-    were, which is what ``focusd release`` is for.
+    The current is off from the moment the pins are taken. EN should have a pull-up on the board: then it is
+    off as well before any program takes the line. After a program was killed Raspberry Pi OS leaves outputs
+    as they were, which is what ``focusd release`` is for.
 
     Parameters
     ----------
