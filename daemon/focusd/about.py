@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from focusd import __version__
+from focusd.errors import ConfigError
 from focusd.fusion import Fusion, compiled
 from focusd.pictures import turbojpeg
 from focusd.pictures.planes import Planes
@@ -26,6 +27,7 @@ def describe() -> list[str]:
         f"focusd {__version__}, Python {platform.python_version()} on {system}",
         f"NumPy {np.__version__}, OpenCV {cv2.__version__}",
         jpeg_path(),
+        steps_path(),
         f"{fusion_path()}; {fusing_ms_mp():.1f} ms/MP for 4:2:0 frames here, decoding apart",
     ]
 
@@ -36,6 +38,17 @@ def jpeg_path() -> str:
     if version is None:
         return "JPEG by OpenCV; faster straight to planes with libturbojpeg (apt install libturbojpeg0)"
     return f"JPEG by libturbojpeg, interface {version}"
+
+
+def steps_path() -> str:
+    """Say what can time a motor's steps."""
+    from focusd.drivers import native
+
+    try:
+        native.library()
+    except ConfigError:
+        return "steps by Python alone; by a loop in C where there is a compiler (apt install gcc libc6-dev)"
+    return 'steps by a loop in C, or with rail.pulses = "pins" by Python'
 
 
 def fusion_path() -> str:

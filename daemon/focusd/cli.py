@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from focusd import __version__, about, develop, forecast, fuse
+from focusd.calibrate import command as calibrate
 from focusd.config import Config, load_config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError, RequestError
 from focusd.link.payloads import preset_faults
@@ -90,6 +91,16 @@ def _release(args: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(args: argparse.Namespace) -> int:
+    from focusd import app
+    from focusd.clock import SystemClock
+    from focusd.runner import Signals
+
+    config = load(read_toml(args.config), str(args.config))
+    clock, signals = SystemClock(), Signals()
+    return calibrate.run(args, config, lambda: app.build_rig(config, clock, signals), clock, signals)
+
+
 def _check(args: argparse.Namespace) -> int:
     config = load(read_toml(args.file), str(args.file))
     print(f"{args.file}: good" + ("; its [sim] table is for `focusd-sim check`" if config.sim else ""))
@@ -125,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--data", metavar="DIR", type=Path, help="over [data] dir")
     forecast.add_arguments(plan)
     plan.set_defaults(command=_plan, broker=None, rig=None)
+    measure = commands.add_parser(
+        "calibrate", help="measure settling, backlash or travel per step on the rig; the daemon must not run"
+    )
+    measure.add_argument("--config", type=Path, required=True, metavar="FILE")
+    calibrate.add_arguments(measure)
+    measure.set_defaults(command=_calibrate)
     fuse_parser = commands.add_parser("fuse", help="fuse image files into one")
     fuse.add_arguments(fuse_parser)
     fuse_parser.set_defaults(command=fuse.run)

@@ -122,6 +122,12 @@ class FrameMismatch(FusionError, ValueError):
     code = "frame_mismatch"
 
 
+class CalibrationFailed(FocusdError):
+    """What was photographed does not tell what was to be measured."""
+
+    code = "calibration"
+
+
 class JournalError(FocusdError):
     """A journal that cannot be read or written."""
 

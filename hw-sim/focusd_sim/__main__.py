@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from focusd import __version__
+from focusd.calibrate import command as calibrate
 from focusd.cli import EXIT_USAGE, add_overrides, overridden
 from focusd.cli import load as load_daemon
 from focusd.clock import BeatingClock
@@ -23,7 +24,7 @@ from focusd.service import Service
 from focusd_sim import demo
 from focusd_sim.cable import Cable
 from focusd_sim.catalogue import NAMES, scene_of
-from focusd_sim.clock import PacedClock
+from focusd_sim.clock import PacedClock, VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.faults import Kind
 from focusd_sim.rig import build
@@ -81,6 +82,14 @@ def _run(args: argparse.Namespace) -> int:
     return run(config, sim, discard_frames=args.discard_frames)
 
 
+def _calibrate(args: argparse.Namespace) -> int:
+    config, sim = load(args)
+    # Nobody watches: as fast as it goes.
+    clock = VirtualClock() if args.speed is None else PacedClock(args.speed)
+    signals = Signals()
+    return calibrate.run(args, config, lambda: build(config, sim, clock, signals).rig, clock, signals)
+
+
 def _check(args: argparse.Namespace) -> int:
     _, sim = load(args)
     scene_of(sim)
@@ -104,6 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check = commands.add_parser("check", help="print every error of a file, its [sim] table included")
     check.add_argument("config", type=Path, metavar="FILE")
     check.set_defaults(command=_check, broker=None, rig=None, data=None, speed=None, scene=None)
+    measure = commands.add_parser("calibrate", help="what `focusd calibrate` does, on the simulated rig")
+    measure.add_argument("--config", type=Path, required=True, metavar="FILE")
+    add_overrides(measure)
+    add_sim_options(measure)
+    calibrate.add_arguments(measure)
+    measure.set_defaults(command=_calibrate)
     show = commands.add_parser("demo", help="one stack from a message to a picture, with its own broker")
     demo.add_arguments(show)
     show.set_defaults(command=demo.run)

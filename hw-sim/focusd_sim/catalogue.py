@@ -7,6 +7,7 @@ import difflib
 from focusd.errors import ConfigError
 from focusd_sim.bench_scenes import slope, spheres
 from focusd_sim.config import SimConfig
+from focusd_sim.rulers import chart, ruler
 from focusd_sim.scene import Scene, scene_from_files
 from focusd_sim.wasp import wasp
 
@@ -25,7 +26,7 @@ def scene_of(sim: SimConfig) -> Scene:
     return scene_named(sim.scene, seed=sim.seed)
 
 
-_MAKERS = {"wasp": wasp, "slope": slope, "spheres": spheres}
+_MAKERS = {"wasp": wasp, "slope": slope, "spheres": spheres, "chart": chart, "ruler": ruler}
 NAMES = tuple(_MAKERS)
 """The scenes there are."""
 
@@ -37,7 +38,8 @@ def scene_named(name: str, *, seed: int = 1, shape: tuple[int, int] | None = Non
     ----------
     name : str
         ``wasp`` (the demo, 1024 x 1536, heights of +-1270 um), ``slope`` (a textured plane, 120 x 160,
-        +-190 um) or ``spheres`` (spheres and bristles over a ground, 200 x 300, +-190 um).
+        +-190 um), ``spheres`` (spheres and bristles over a ground, 200 x 300, +-190 um), ``chart`` (flat,
+        256 x 384) or ``ruler`` (100 um pitch at 45 degrees, 160 x 240, +-478 um).
     seed : int
         Of everything random in it; the same seed gives the same scene.
     shape : tuple of int, optional

@@ -17,6 +17,8 @@ from focusd_sim.sheet import Sheet, slabs
 
 _COLOUR, _AS_STORED = cv2.IMREAD_COLOR, cv2.IMREAD_UNCHANGED
 # Occlusion layers made of a picture and its height map.
+# What is cut off the tail of a smear beyond this is below a thousandth.
+_SMEAR_TAIL_PX = 8
 _SLABS = 8
 
 
@@ -117,11 +119,7 @@ class Scene:
         picture = np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGRA2BGR), np.uint8)
         if magnification != 1 or shift_px != (0.0, 0.0):
             picture = _moved(picture, magnification, shift_px)
-        if smear_px > 0:
-            kernel = smear_kernel(smear_px)
-            blurred = cv2.filter2D(picture, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
-            picture = np.asarray(blurred, np.uint8)
-        return picture
+        return _smeared(picture, smear_px) if smear_px > 0 else picture
 
 
 def scene_from_files(
@@ -165,20 +163,26 @@ def scene_from_files(
 
 
 def smear_kernel(length_px: float) -> NDArray[np.float32]:
-    """Weigh a box of `length_px` (above 0) seen through linear interpolation; shape (1, odd).
+    """Weigh a box of `length_px` (above 0) for what a picture's pixels can carry; shape (1, odd).
 
-    Each weight is the integral of a tent of half-width 1 px over the box, so that a smear far below a pixel
-    still takes its share of sharpness.
+    Its share of each spatial frequency is the box's, sinc(f * length), but for a window that ends it: a smear
+    far below a pixel takes its small part of sharpness, no more. Some weights are below 0.
     """
-    half = int(np.ceil(length_px / 2))
-    edges = np.clip(
-        np.arange(-half, half + 1)[:, None] + np.array([-1.0, 0.0, 1.0]), -length_px / 2, length_px / 2
-    )
-    at = edges - np.arange(-half, half + 1)[:, None]
-    # Integral of 1 - |x| from 0 to x.
-    area = at - np.sign(at) * at**2 / 2
-    weights = (area[:, 2] - area[:, 0]) / length_px
+    half = int(np.ceil(length_px / 2)) + _SMEAR_TAIL_PX
+    at = np.arange(-half, half + 1)
+    frequency = np.linspace(0, 0.5, 4 * half + 1)
+    share = np.sinc(frequency * length_px) * np.where(np.isin(frequency, (0.0, 0.5)), 0.5, 1.0)
+    weights = np.cos(2 * np.pi * np.outer(at, frequency)) @ share
+    beyond = np.clip((np.abs(at) - length_px / 2) / (half + 1 - length_px / 2), 0, 1)
+    weights *= np.cos(np.pi / 2 * beyond) ** 2
     return np.asarray(weights[None, :] / weights.sum(), np.float32)
+
+
+def _smeared(picture: NDArray[np.uint8], length_px: float) -> NDArray[np.uint8]:
+    ran = cv2.filter2D(picture, cv2.CV_32F, smear_kernel(length_px), borderType=cv2.BORDER_REFLECT_101)
+    # A camera's noise comes before its converter, so steps of a level hide no smear; here it comes after.
+    dither = np.random.default_rng(round(length_px * 1e9)).random(ran.shape, np.float32)
+    return np.asarray(np.clip(ran + dither, 0, 255), np.uint8)
 
 
 def _read(path: Path, flag: int) -> NDArray[Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from focusd import __version__, about
+from focusd.drivers import native
 from focusd.fusion import compiled
 from focusd.pictures import turbojpeg
 
@@ -21,10 +22,11 @@ def afresh(monkeypatch):
 
 
 def test_it_names_versions_and_the_time():
-    first, libraries, jpeg, fusing = about.describe()
+    first, libraries, jpeg, steps, fusing = about.describe()
     assert first.startswith(f"focusd {__version__}, Python 3.")
     assert libraries == f"NumPy {np.__version__}, OpenCV {cv2.__version__}"
     assert jpeg == about.jpeg_path()
+    assert steps == about.steps_path()
     path, time = fusing.removesuffix(" ms/MP for 4:2:0 frames here, decoding apart").rsplit("; ", 1)
     assert path == about.fusion_path()
     # A Pi 3 takes some 30, no machine a tenth.
@@ -60,3 +62,12 @@ def test_the_compiled_kernel_is_named(afresh):
 def test_it_says_what_decodes(monkeypatch, version, said):
     monkeypatch.setattr(turbojpeg, "version", lambda: version)
     assert said in about.jpeg_path()
+
+
+def test_it_says_what_times_the_steps(monkeypatch, tmp_path):
+    if native.LIBRARY.is_file():
+        assert about.steps_path().startswith("steps by a loop in C")
+    monkeypatch.setattr(native, "LIBRARY", tmp_path / "_pulses.so")
+    native.library.cache_clear()
+    assert about.steps_path().startswith("steps by Python alone")
+    native.library.cache_clear()

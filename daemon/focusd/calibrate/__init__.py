@@ -1,0 +1,1 @@
+"""``focusd calibrate``: what the rig itself can tell of its configuration."""

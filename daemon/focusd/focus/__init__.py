@@ -1,0 +1,1 @@
+"""What focus and motion do to frames, measured: sharpness, curves through focus, smear. Pure."""
