@@ -196,5 +196,6 @@ def _homing(config: RailConfig, home: HomeConfig) -> Homing:
         slow_um_s=slow_um_s,
         back_off_um=home.back_off_um,
         max_travel_um=home.max_travel_um,
+        agree_um=home.agree_um or home.back_off_um / 10,
         by_stall=home.by == "stall",
     )

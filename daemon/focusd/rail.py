@@ -8,7 +8,7 @@ from typing import Protocol
 
 from focusd.errors import EndstopHit, EndstopNotFound, NotHomed, PlanError, RailError, Stopped
 from focusd.halt import Halt
-from focusd.rail_spec import SIGN, RailSpec, Reach, run_in_after
+from focusd.rail_spec import SIGN, Homing, RailSpec, Reach, run_in_after
 from focusd.ramp import Ramp
 
 READINGS = 3
@@ -208,9 +208,11 @@ class Rail:
                 by_um=by_um,
                 limit_um=self.spec.jog_max_um,
             )
+        steps = self.spec.steps_at(by_um)
         if self._trusted:
             self.spec.check(self.position_um + by_um)
-        self._travel(self.spec.steps_at(by_um), self.spec.ramp())
+            steps = self.spec.inside(self._steps + steps) - self._steps
+        self._travel(steps, self.spec.ramp())
 
     def zero(self) -> None:
         """Call the present place 0 and trust it."""
@@ -220,13 +222,13 @@ class Rail:
     def home(self) -> None:
         """Find the end of the rail.
 
-        By a switch: fast until it trips, back off, slowly until it trips again. By a motor that stalls there:
-        once, fast, since a stall is only noticed at speed.
+        By a switch: fast until it trips, back off, slowly until it trips again at the same place. By a motor
+        that stalls there: once, fast, since a stall is only noticed at speed.
 
         Raises
         ------
         RailError
-            The rail has no end stop, or the switch does not let go.
+            The rail has no end stop, or the switch does not let go, or trips at two places.
         EndstopNotFound
             It did not trip within ``homing.max_travel_um``.
         Stopped
@@ -245,8 +247,10 @@ class Rail:
         else:
             self._leave(endstop, -toward * away)
             self._seek(endstop, toward * limit, homing.fast_um_s)
+            first = self._steps
             self._leave(endstop, -toward * away)
             self._seek(endstop, toward * 6 * away, homing.slow_um_s)
+            self._agree(self._steps - first, homing)
         self._steps = self.spec.home_steps(homing)
         self._trusted = True
         if homing.go_to_um is not None:
@@ -304,6 +308,19 @@ class Rail:
                 backed_off_um=backed_off_um,
             )
         self._run(steps, self.spec.ramp(), ())
+
+    def _agree(self, apart: int, homing: Homing) -> None:
+        """Refuse a switch that tripped at two places: one of them was false, and nobody knows which."""
+        apart_um = float(abs(apart) * self.spec.um_per_step)
+        if abs(apart) > 2 and apart_um > homing.agree_um:
+            self.distrust()
+            raise RailError(
+                f"the end stop tripped at two places {apart_um:g} um apart, {homing.agree_um:g} um at most: "
+                "it sticks, or its wire catches noise; see to it and send `home` again (or raise "
+                "rail.home.agree_um)",
+                apart_um=apart_um,
+                limit_um=homing.agree_um,
+            )
 
     def _travel(self, steps: int, ramp: Ramp) -> None:
         """Make a move that must not meet the end stop."""

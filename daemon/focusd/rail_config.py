@@ -55,6 +55,9 @@ class HomeConfig(Strict):
     fast_um_s: PositiveFloat | None = Field(None, description="cruise_um_s, but 2000 at most, when absent")
     slow_um_s: PositiveFloat | None = Field(None, description="an eighth of fast_um_s when absent")
     back_off_um: PositiveFloat = 500.0
+    agree_um: PositiveFloat | None = Field(
+        None, description="between the switch's first and second trip; a tenth of back_off_um when absent"
+    )
     max_travel_um: PositiveFloat = 60_000.0
 
 

@@ -19,7 +19,8 @@ SIGN: dict[Direction, int] = {"up": 1, "down": -1}
 class Homing:
     """How to find the end stop; lengths in um, speeds in um/s.
 
-    `by_stall`: there is no switch, the motor driver tells when the carriage stands against a hard end.
+    `agree_um`: how far apart the switch may trip the first and the second time. `by_stall`: there is no
+    switch, the motor driver tells when the carriage stands against a hard end.
     """
 
     direction: Direction
@@ -29,6 +30,7 @@ class Homing:
     slow_um_s: float
     back_off_um: float
     max_travel_um: float
+    agree_um: float = 50.0
     by_stall: bool = False
 
 
@@ -128,6 +130,11 @@ class RailSpec:
                 high_um=self.high_um,
             )
 
+    def inside(self, steps: int) -> int:
+        """Return the step nearest to `steps` inside the limits, which need not be whole numbers of them."""
+        steps = min(steps, int(exact(self.high_um) // self.um_per_step))
+        return max(steps, int(-(-exact(self.low_um) // self.um_per_step)))
+
     def legs(self, at_steps: int, run_in: int, position_um: float, reach: Reach) -> list[int]:
         """Step counts that lead to a position; checked against the limits before any is made.
 
@@ -146,10 +153,7 @@ class RailSpec:
             The target, or the run-up before it, is outside the limits.
         """
         self.check(position_um)
-        target = self.steps_at(position_um)
-        # A limit need not be a whole number of steps: the nearest step inside it is the one to take.
-        target = min(target, exact(self.high_um) // self.um_per_step)
-        target = max(target, -(-exact(self.low_um) // self.um_per_step))
+        target = self.inside(self.steps_at(position_um))
         sign = SIGN[reach.side]
         ahead = (target - at_steps) * sign
         taken_up = max(0, run_in * sign)

@@ -165,8 +165,8 @@ def period_of(picture: Plane, uphill: tuple[float, float], expected_px: float | 
     if not lowest < highest:
         raise CalibrationFailed(
             f"a period of {expected_px or 0:.1f} px cannot be seen in a picture of {cols} x {rows} px: use a "
-            "ruler of another pitch, or check [optics]: pixel_um is that of the frames, larger where they are "
-            "reduced"
+            "ruler of another pitch, or check [optics]: pixel_um is that of the frames, larger where they "
+            "are reduced"
         )
     pitch = 1 / (_FINENESS * length_px)
     rates = np.arange(lowest, highest, pitch)
