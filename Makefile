@@ -16,13 +16,14 @@ LIBRARY := daemon/focusd/fusion/_kernel.so daemon/focusd/drivers/_pulses.so
 COMPILER := $(shell command -v "$${CC:-cc}")
 ABSENT := $(if $(filter-out $(wildcard $(LIBRARY)),$(LIBRARY)),$(if $(COMPILER),absent))
 
-.PHONY: help demo install test test-kernel check bench clean format absent
+.PHONY: help demo install test test-kernel test-hardware check bench clean format absent
 
 help:
 	@echo "make demo         one stack on the simulated rig, from an MQTT message to a picture"
 	@echo "make install      $(VENV)/ with both packages and their commands"
 	@echo "make test         the fast suites; installs what they need"
 	@echo "make test-kernel  the C loops on several machines, bit for bit; and sanitizers"
+	@echo "make test-hardware  the unit on a real kernel's GPIO under systemd, from a wheel"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make bench        figures: what fusing costs"
 
@@ -42,6 +43,11 @@ test-kernel:
 	@[ "$$(uname -m)" = aarch64 ] || .ci/need $(CROSS)
 	@$(MAKE) --no-print-directory $(VENV)/.developed
 	@$(BIN)/python .ci/kernel.py
+
+# A real kernel's GPIO and systemd, booted over this machine's own files. Needs what is named in its README.
+test-hardware: $(VENV)/.developed
+	@.ci/hardware
+	@$(BIN)/python -m pytest tests/hardware $(ARGS)
 
 check: $(VENV)/.developed
 	$(BIN)/ruff check .

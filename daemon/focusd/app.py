@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,13 @@ from focusd.config import Config, DslrConfig, Picamera2Config
 from focusd.errors import ConfigError
 from focusd.halt import Halt
 from focusd.rail import Motor, Rail
-from focusd.rail_config import AnyRailConfig, HomeConfig, PhaseRailConfig, RailConfig
+from focusd.rail_config import AnyRailConfig, ChipRailConfig, HomeConfig, PhaseRailConfig, RailConfig
 from focusd.rail_spec import Homing, RailSpec
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
 from focusd.service import Service
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from focusd.drivers.native import Board
@@ -99,9 +101,7 @@ def _motor(config: AnyRailConfig, factory: Factory, clock: Clock, board: Board |
     return TmcStepper(stepper, wire, config.tmc2209.address, settings)
 
 
-def build_dslr(
-    config: DslrConfig, data: Path, factory: Factory, clock: Clock, stop: threading.Event
-) -> Camera:
+def build_dslr(config: DslrConfig, data: Path, factory: Factory, clock: Clock, stop: Halt) -> Camera:
     """Take the release lines from `factory` and watch the inbox."""
     from focusd.drivers.dslr import Dslr
     from focusd.drivers.inbox import Inbox
@@ -122,11 +122,7 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
     from focusd.drivers.pins import open_pins
 
     factory = open_pins(config.gpio)
-    board = None
-    if config.pulses == "native":
-        from focusd.drivers.native import lgpio_board
-
-        board = lgpio_board(factory)
+    board = _board(config, factory)
     rail = build_rail(config.rail, factory, clock, signals.stop, board)
     match config.camera:
         case DslrConfig() as dslr:
@@ -136,6 +132,21 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
 
             camera = PiCamera(picamera2, open_picamera2(picamera2.index), clock, signals.stop)
     return Rig(rail, camera)
+
+
+def _board(config: Config, factory: Factory) -> Board | None:
+    """Return the lines for the C loop; None where Python times the steps."""
+    from focusd.drivers.native import lgpio_board
+
+    if config.pulses == "pins":
+        return None
+    try:
+        return lgpio_board(factory)
+    except ConfigError as error:
+        if not isinstance(config.rail, ChipRailConfig) or config.rail.pulses is not None:
+            raise
+        log.warning('%s; until then as with rail.pulses = "pins"', error)
+        return None
 
 
 def run(config: Config) -> int:
@@ -157,7 +168,10 @@ def release(config: Config) -> None:
     from focusd.drivers.pins import open_pins
 
     _go_to(config.data.dir)
-    build_rail(config.rail, open_pins(config.gpio), SystemClock(), Halt()).close()
+    rail = config.rail
+    if isinstance(rail, ChipRailConfig):
+        rail = rail.model_copy(update={"tmc2209": None})  # EN is enough; the serial line may be what failed
+    build_rail(rail, open_pins(config.gpio), SystemClock(), Halt()).close()
 
 
 def clock_is_synced() -> bool:
@@ -186,6 +200,11 @@ def _go_to(folder: Path) -> None:
         ) from error
 
 
+def _coarse_um(config: RailConfig) -> float:
+    """How far apart two stalls at the same end may be: two cycles of the field, of four full steps."""
+    return float(8 * config.steps_per_full_step * config.um_per_step)
+
+
 def _homing(config: RailConfig, home: HomeConfig) -> Homing:
     fast_um_s, slow_um_s = config.homing_um_s
     return Homing(
@@ -196,6 +215,6 @@ def _homing(config: RailConfig, home: HomeConfig) -> Homing:
         slow_um_s=slow_um_s,
         back_off_um=home.back_off_um,
         max_travel_um=home.max_travel_um,
-        agree_um=home.agree_um or home.back_off_um / 10,
+        agree_um=home.agree_um or (_coarse_um(config) if home.by == "stall" else home.back_off_um / 10),
         by_stall=home.by == "stall",
     )

@@ -18,13 +18,17 @@ class Halt(threading.Event):
     def __init__(self) -> None:
         super().__init__()
         self.word = ctypes.c_int(0)
+        self._both = threading.Lock()
 
     def set(self) -> None:
         """Stop everything that moves."""
-        self.word.value = 1
-        super().set()
+        with self._both:
+            # Who finds the word set finds the event set.
+            super().set()
+            self.word.value = 1
 
     def clear(self) -> None:
         """Allow motion again."""
-        super().clear()
-        self.word.value = 0
+        with self._both:
+            self.word.value = 0
+            super().clear()

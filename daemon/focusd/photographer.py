@@ -170,7 +170,7 @@ class Photographer:
                 raise stopped
             data = self._do(order)
         except FocusdError as error:
-            self._heed(error, was_trusted)
+            self._heed(error, was_trusted, moved=isinstance(order, Home))
             if ticket is not None:
                 self._post(Answered(ticket, error=error))
             elif self._job_over:  # the job's own end could not tell of it
@@ -180,9 +180,10 @@ class Photographer:
                 self._post(Answered(ticket, data))
         self._post(OrderDone())
 
-    def _heed(self, error: FocusdError, was_trusted: bool) -> None:
+    def _heed(self, error: FocusdError, was_trusted: bool, *, moved: bool = False) -> None:
         """Motor off after any failure; a mere refusal, which moved nothing, leaves everything as it was."""
-        if isinstance(error, NotHomed | OutOfTravel | PlanError) and was_trusted == self._rig.rail.trusted:
+        refused = isinstance(error, NotHomed | OutOfTravel | PlanError) and not moved
+        if refused and was_trusted == self._rig.rail.trusted:
             self._show("idle", fault=self._state.fault)
             return
         self._rig.make_safe()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from itertools import pairwise
 
 from focusd.errors import PlanError
 
@@ -50,7 +51,8 @@ class StackPlan:
     positions_um : tuple of float
         Rail positions, um; at least one.
     step_um : float or None
-        Actual distance between neighbours, um; None where positions were listed one by one.
+        Actual distance between neighbours, um (on a grid the largest); None where positions were listed one
+        by one.
     requested_step_um : float or None
         The distance that was asked for, um. `step_um` is never larger, but on a grid that is coarser.
     """
@@ -65,16 +67,6 @@ class StackPlan:
     def __iter__(self) -> Iterator[Stop]:
         for index, position_um in enumerate(self.positions_um):
             yield Stop(index, position_um)
-
-    def on_grid(self, grid_um: Fraction) -> StackPlan:
-        """Put each stop on the nearest multiple of `grid_um`, and stops that fall together into one."""
-        positions = dict.fromkeys(
-            round(exact(position) / grid_um) * grid_um for position in self.positions_um
-        )
-        step_um = self.step_um
-        if step_um is not None and len(positions) > 1:
-            step_um = float((max(positions) - min(positions)) / (len(positions) - 1))
-        return replace(self, positions_um=tuple(map(float, positions)), step_um=step_um)
 
     @property
     def low_um(self) -> float:
@@ -110,7 +102,8 @@ class ZPlan:
     go_up : bool
         Visit from low to high (default) or from high to low.
     grid_um : float, optional
-        Put each stop on the nearest multiple of this, and stops that fall together into one.
+        Put each stop on a multiple of this: ends inside what was asked for, distances not above the step
+        but where the grid is coarser; listed positions on the nearest, those that fall together into one.
 
     Raises
     ------
@@ -177,12 +170,6 @@ class ZPlan:
         PlanError
             No stops, too many, ends reversed, marks not set, or no step to be had.
         """
-        plan = self._resolved(present_um, marks_um, optics_step_um)
-        return plan if self.grid_um is None else plan.on_grid(exact(self.grid_um))
-
-    def _resolved(
-        self, present_um: float, marks_um: Mapping[str, float] | None, optics_step_um: float | None
-    ) -> StackPlan:
         here = exact(present_um)
         if self.relative is not None:
             return self._listed([here + exact(offset) for offset in self.relative], "relative")
@@ -232,14 +219,32 @@ class ZPlan:
         return low, high
 
     def _spaced(self, low: Fraction, high: Fraction, step: Fraction) -> StackPlan:
-        gaps = math.ceil((high - low) / step)
+        grid = None if self.grid_um is None else exact(self.grid_um)
+        if grid is not None:
+            # Inside what was asked for, in whole parts of the grid, none longer than the step.
+            first, last, part = (
+                math.ceil(low / grid),
+                math.floor(high / grid),
+                max(1, math.floor(step / grid)),
+            )
+            if first >= last:
+                raise PlanError(
+                    f"z_plan covers less than a motor step, {float(grid):g} um: make it longer",
+                    motor_step_um=float(grid),
+                )
+            low, high = first * grid, last * grid
+        gaps = math.ceil((high - low) / (step if grid is None else part * grid))
         if gaps + 1 > MAX_STOPS:
             raise PlanError(
                 f"z_plan gives {gaps + 1} stops: {MAX_STOPS} at most; use a larger step or a smaller range",
                 stops=gaps + 1,
             )
         actual = (high - low) / gaps
-        upward = [float(low + i * actual) for i in range(gaps + 1)]
+        places = [low + i * actual for i in range(gaps + 1)]
+        if grid is not None:
+            places = [round(place / grid) * grid for place in places]
+            actual = max(after - before for before, after in pairwise(places))
+        upward = [float(place) for place in places]
         return StackPlan(tuple(upward if self.go_up else reversed(upward)), float(actual), float(step))
 
     def _listed(self, positions: list[Fraction], name: str) -> StackPlan:
@@ -247,6 +252,9 @@ class ZPlan:
             raise PlanError(f"z_plan.{name} is empty: give at least one position")
         if len(positions) > MAX_STOPS:
             raise PlanError(f"z_plan.{name} has {len(positions)} positions: {MAX_STOPS} at most")
+        if self.grid_um is not None:
+            grid = exact(self.grid_um)
+            positions = list(dict.fromkeys(round(position / grid) * grid for position in positions))
         if len(set(positions)) < len(positions):
             raise PlanError(f"z_plan.{name} names a position twice: a stop is visited once")
         ordered = sorted(positions, reverse=not self.go_up)

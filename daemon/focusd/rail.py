@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from focusd.errors import EndstopHit, EndstopNotFound, NotHomed, PlanError, RailError, Stopped
 from focusd.halt import Halt
@@ -93,6 +93,11 @@ class Motor(Protocol):
 
     def close(self) -> None:
         """Release and give the pins back."""
+        ...
+
+    @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early; None for the emergency stop, and for a whole run."""
         ...
 
     @property
@@ -214,16 +219,16 @@ class Rail:
             steps = self.spec.inside(self._steps + steps) - self._steps
         self._travel(steps, self.spec.ramp())
 
-    def zero(self) -> None:
-        """Call the present place 0 and trust it."""
-        self._steps = 0
+    def zero(self, here_um: float = 0.0) -> None:
+        """Take somebody's word for where the rail stands, and trust it."""
+        self._steps = self.spec.steps_at(here_um)
         self._trusted = True
 
     def home(self) -> None:
         """Find the end of the rail.
 
         By a switch: fast until it trips, back off, slowly until it trips again at the same place. By a motor
-        that stalls there: once, fast, since a stall is only noticed at speed.
+        that stalls there: twice, fast, since a stall is only noticed at speed.
 
         Raises
         ------
@@ -242,15 +247,18 @@ class Rail:
         limit = self.spec.steps_at(homing.max_travel_um)
         away = self.spec.steps_at(homing.back_off_um)
         if homing.by_stall:
-            self._run(-toward * away, self.spec.ramp(homing.fast_um_s), ())
-            self._seek(endstop, toward * limit, homing.fast_um_s)
+            self._stall(endstop, -toward * away, toward * limit, homing, (Until(endstop),))
+            first = self._steps
+            # Where it has just come from, with a sensor that may not yet have let go.
+            self._stall(endstop, -toward * away, toward * limit, homing, ())
         else:
             self._leave(endstop, -toward * away)
-            self._seek(endstop, toward * limit, homing.fast_um_s)
+            self._seek(endstop, toward * limit, homing.fast_um_s, "or raise rail.home.max_travel_um")
             first = self._steps
             self._leave(endstop, -toward * away)
-            self._seek(endstop, toward * 6 * away, homing.slow_um_s)
-            self._agree(self._steps - first, homing)
+            # Where it has tripped once it trips again, or the first time was false.
+            self._seek(endstop, toward * 6 * away, homing.slow_um_s, "it tripped there before, falsely")
+        self._agree(self._steps - first, homing)
         self._steps = self.spec.home_steps(homing)
         self._trusted = True
         if homing.go_to_um is not None:
@@ -282,15 +290,33 @@ class Rail:
             if switch is not None:
                 switch.close()
 
-    def _seek(self, endstop: Switch, steps: int, speed_um_s: float) -> None:
+    def _seek(self, endstop: Switch, steps: int, speed_um_s: float, remedy: str) -> int:
         made = self._run(steps, self.spec.ramp(speed_um_s), (Until(endstop),))
         if made == steps:
             self.distrust()
             travelled_um = float(abs(made) * self.spec.um_per_step)
             raise EndstopNotFound(
                 f"the end stop did not trip within {travelled_um:g} um; check its wiring and "
-                "rail.home.direction, or raise rail.home.max_travel_um",
+                f"rail.home.direction, {remedy}",
                 travelled_um=travelled_um,
+            )
+        return made
+
+    def _stall(
+        self, sensor: Switch, away: int, toward: int, homing: Homing, until: tuple[Until, ...]
+    ) -> None:
+        """Run away from the end and against it; every stall but the one there is a false one."""
+        ramp = self.spec.ramp(homing.fast_um_s)
+        made = 0
+        if not any(end.reached for end in until) and self._run(away, ramp, until) == away:
+            made = self._seek(sensor, toward, homing.fast_um_s, "or lower what stalls it (stall_threshold)")
+        if abs(made) * self.spec.um_per_step < homing.back_off_um - homing.agree_um:
+            self.distrust()
+            raise RailError(
+                f"the motor driver told of a stall {float(abs(made) * self.spec.um_per_step):g} um after "
+                f"backing off {homing.back_off_um:g} um: a false one; check DIAG's wiring and "
+                "rail.home.active, the driver's status, and stall_threshold",
+                made=made,
             )
 
     def _leave(self, endstop: Switch, steps: int) -> None:
@@ -342,32 +368,33 @@ class Rail:
 
     def _run(self, steps: int, ramp: Ramp, until: tuple[Until, ...]) -> int:
         """Make steps until `until`, the emergency stop or the button; the last two end in `Stopped`."""
-        self._heed_button()
-        self._motor.energise()
+        button = () if self._button is None else (Until(self._button),)
+        if any(pressed.reached for pressed in button):
+            self._end_by_button()
         made = 0
         try:
-            if self._button is not None:
-                until = (*until, Until(self._button))
-            made = self._motor.run(steps, ramp, self._stop, until)
+            if not self._stop.is_set():
+                self._motor.energise()
+                made = self._motor.run(steps, ramp, self._stop, (*button, *until))
         except BaseException:
             self.distrust()
             raise
         finally:
             self._steps += made
             self._run_in = run_in_after(self._run_in, made)
-        if self._stop.is_set():
+        ended_by = self._motor.ended_by if made != steps else None
+        if ended_by is not None and ended_by in button:
+            self._end_by_button()
+        if self._stop.is_set() or (made != steps and ended_by is None):
             self.distrust()
             raise Stopped(
                 "the emergency stop was pressed: the motor is off and the position unknown; send `home`"
             )
-        if made != steps:
-            self._heed_button()
         return made
 
-    def _heed_button(self) -> None:
-        if self._button is not None and self._button.is_pressed:
-            self.distrust()
-            raise Stopped(
-                "the stop button is pressed: the motor is off and the position unknown; release the button, "
-                "then send `home`"
-            )
+    def _end_by_button(self) -> NoReturn:
+        self.distrust()
+        raise Stopped(
+            "the stop button is pressed: the motor is off and the position unknown; release the button, then "
+            "send `home`"
+        )

@@ -37,6 +37,7 @@ def _ratio(text: object) -> object:
     raise ValueError(f"gear is '{text}': write motor turns per turn of the screw, as 5.18 or \"25792/405\"")
 
 
+_PI_PORTS = {"/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0"}
 Gear = Annotated[str, BeforeValidator(_ratio)]
 
 
@@ -53,7 +54,9 @@ class HomeConfig(Strict):
     position_um: float = Field(0.0, description="rail position where the switch trips")
     go_to_um: float | None = Field(None, description="where to go after homing; stay when absent")
     fast_um_s: PositiveFloat | None = Field(None, description="cruise_um_s, but 2000 at most, when absent")
-    slow_um_s: PositiveFloat | None = Field(None, description="an eighth of fast_um_s when absent")
+    slow_um_s: PositiveFloat | None = Field(
+        None, description="start_um_s at most; an eighth of fast_um_s when absent"
+    )
     back_off_um: PositiveFloat = 500.0
     agree_um: PositiveFloat | None = Field(
         None, description="between the switch's first and second trip; a tenth of back_off_um when absent"
@@ -132,7 +135,7 @@ class RailConfig(Strict, ABC):
         if self.home is None:
             return fast_um_s, fast_um_s / 8
         fast_um_s = self.home.fast_um_s or fast_um_s
-        return fast_um_s, self.home.slow_um_s or fast_um_s / 8
+        return fast_um_s, self.home.slow_um_s or min(fast_um_s / 8, self.start_um_s)
 
     @property
     @abstractmethod
@@ -144,6 +147,11 @@ class RailConfig(Strict, ABC):
         faults = [*self._range_faults(), *self._rate_faults()]
         if self.home is not None and self.home.go_to_um is not None:
             faults += self._homing_faults(self.home, self.home.go_to_um)
+        if self.home is not None and self.home.back_off_um <= self.backlash_um:
+            faults.append(
+                f"home.back_off_um {self.home.back_off_um:g} must be above backlash_um {self.backlash_um:g}: "
+                "the switch is let go only once the play is taken up"
+            )
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -166,6 +174,11 @@ class RailConfig(Strict, ABC):
             )
         fast_um_s, slow_um_s = self.homing_um_s
         speeds = {"cruise_um_s": self.cruise_um_s, "home.fast_um_s": fast_um_s, "home.slow_um_s": slow_um_s}
+        if slow_um_s > min(fast_um_s, self.start_um_s):
+            faults.append(
+                f"home.slow_um_s {slow_um_s:g} must not be above home.fast_um_s {fast_um_s:g}, nor "
+                f"start_um_s {self.start_um_s:g}: the motor must stop at once where the switch trips"
+            )
         step_um = float(self.um_per_step)
         for name, speed_um_s in speeds.items():
             if speed_um_s / step_um > self.most_hz:
@@ -181,6 +194,12 @@ class RailConfig(Strict, ABC):
             return [f"home.go_to_um {go_to_um:g} is outside {self.low_um:g} to {self.high_um:g} um"]
         away = 1 if home.direction == "down" else -1
         run_up_um = self.backlash_um + self.prerun_um
+        beyond_um = go_to_um + away * run_up_um
+        if self.approach == home.direction and not self.low_um <= beyond_um <= self.high_um:
+            return [
+                f"home.go_to_um {go_to_um:g} is reached from {beyond_um:g} um (approach "
+                f'"{self.approach}"), outside {self.low_um:g} to {self.high_um:g} um'
+            ]
         if away * (go_to_um - home.position_um) < 2 * run_up_um:
             return [
                 f"home.go_to_um {go_to_um:g} is too near the switch at {home.position_um:g} um: keep "
@@ -267,6 +286,11 @@ class ChipRailConfig(RailConfig):
             faults.append(f'[rail.tmc2209] is for driver = "tmc2209", not "{self.driver}"')
         if self.microstep_pins:
             faults.append("microstep_pins: with [rail.tmc2209] they are the chip's address; strap them")
+        pins = {self.step_pin, self.direction_pin, self.enable_pin}
+        if self.tmc2209 is not None and self.tmc2209.port in _PI_PORTS and pins & {14, 15}:
+            faults.append(
+                f"tmc2209.port {self.tmc2209.port} is on pins 14 and 15: give the others to the motor"
+            )
         try:
             _ = self.tmc_settings
         except ConfigError as error:
@@ -276,6 +300,17 @@ class ChipRailConfig(RailConfig):
     def _stall_faults(self, home: HomeConfig) -> list[str]:
         if self.tmc2209 is None or self.tmc2209.stall_threshold is None:
             return ['home.by is "stall": it needs [rail.tmc2209] with a stall_threshold']
+        if home.active != "high" or home.pull == "up":
+            return [
+                'home.by is "stall": DIAG is high while it stalls: set home.active = "high", pull = "down"'
+            ]
+        reached_um_s = (self.start_um_s**2 + 2 * self.accel_um_s2 * home.back_off_um) ** 0.5
+        if reached_um_s < 0.8 * self.homing_um_s[0]:
+            return [
+                f'home.by is "stall", noticed from {0.8 * self.homing_um_s[0]:g} um/s on: within '
+                f"home.back_off_um {home.back_off_um:g} um only {reached_um_s:.0f} um/s are reached; back "
+                "off further, or lower home.fast_um_s"
+            ]
         # One cycle of the field is four full steps: no stall is told more finely than that.
         coarse_um = float(4 * self.microsteps * self.um_per_step)
         near_um = self.low_um if home.direction == "down" else -self.high_um
@@ -308,8 +343,8 @@ class PhaseRailConfig(RailConfig):
 
     @property
     def most_hz(self) -> float:
-        """Steps a second: what a 28BYJ-48 starts at without a load (Kiatronics data sheet: above 600 Hz)."""
-        return 600.0
+        """Steps a second: a 28BYJ-48 starts at 600 half steps/s without a load (Kiatronics data sheet)."""
+        return 600.0 if self.half_steps else 300.0
 
     @model_validator(mode="after")
     def _check_stall(self) -> Self:

@@ -243,8 +243,9 @@ class Service:
 
     def _on_button(self) -> None:
         """On the pins' thread: the rig first, everything else by the queue."""
-        self._signals.stop.set()
-        self.events.put(ButtonPressed())
+        if not self._signals.stop.is_set():  # a contact that chatters is one press
+            self._signals.stop.set()
+            self.events.put(ButtonPressed())
 
     def _on_signal(self, signum: int, _frame: FrameType | None) -> None:
         self.events.put(Quit(signum))

@@ -1,6 +1,6 @@
 """How late steps are, and how soon a stop is heard, while the fusion works beside: real time, no hardware.
 
-    python tests/bench/bench_pulses.py [--moves 60] [--stops 200]
+    python tests/bench/bench_pulses.py [--moves 40] [--stops 100]
 
 Each way of timing steps makes moves of 60 steps at 600 steps/s while nothing else runs, while frames of 12 MP are
 fused, and while another thread runs Python without a pause. Lateness is what the engines report (`worst_late_s`),
@@ -116,8 +116,8 @@ def row(name: str, values: list[float]) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--moves", type=int, default=60)
-    parser.add_argument("--stops", type=int, default=200)
+    parser.add_argument("--moves", type=int, default=40)
+    parser.add_argument("--stops", type=int, default=100)
     args = parser.parse_args()
     rng = np.random.default_rng(1)
     frame = rng.integers(0, 255, (3000, 4000, 3), dtype=np.uint8)

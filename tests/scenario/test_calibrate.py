@@ -289,11 +289,16 @@ def test_without_matplotlib_it_says_so(
     assert "pip install 'focusd[plots]'" in capsys.readouterr().out
 
 
+def test_a_subject_that_is_not_in_focus_gives_no_play(simulated: Make) -> None:
+    with pytest.raises(CalibrationFailed, match="--at-um"):
+        simulated().calibrate("backlash", "--at-um", "300")
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("backlash", "--at-um", "300"), OutOfTravel),
-        (("backlash", "--zero"), OutOfTravel),
+        (("backlash", "--at-um", "100"), OutOfTravel),
+        (("backlash", "--here-um", "0"), OutOfTravel),
         (("settle", "--at-um", "30"), OutOfTravel),
         ((*SCALE, "--at-um", "24900"), OutOfTravel),
         (("scale",), PlanError),
@@ -318,16 +323,16 @@ def test_a_rail_of_unknown_position_does_not_move(simulated: Make) -> None:
     rig.config = rig.config.model_copy(
         update={"rail": rig.config.rail.model_copy(update={"home": None, "low_um": -2000.0})}
     )
-    with pytest.raises(NotHomed, match="--zero"):
+    with pytest.raises(NotHomed, match="--here-um"):
         rig.calibrate("settle")
     assert rig.made is not None
     assert rig.made.bench.shaft_um() == rig.physics.carriage.start_um
 
 
 def test_the_operators_word_will_do(simulated: Make) -> None:
-    """With --zero the present place is 0: here 3000 um, where the ruler is put."""
-    rig = simulated(sim={"centre_um": 3000.0}, rail={"low_um": -2000, "at_start": "zero", "home": None})
-    found = rig.calibrate(*SCALE, "--zero")
+    """The bench stands at 3000 um, where the ruler is put; the operator calls that 7000."""
+    rig = simulated(sim={"centre_um": 3000.0}, rail={"at_start": "require", "home": None})
+    found = rig.calibrate(*SCALE, "--here-um", "7000")
     assert found["lead_um"] == pytest.approx(1000, rel=0.01)
 
 
@@ -361,7 +366,7 @@ class InterruptingClock(VirtualClock):
         return super().sleep(seconds, stop)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("at_s", [0.5, 20.0])
 def test_an_interrupt_stops_the_rig(simulated: Make, tmp_path: Path, number: int, at_s: float) -> None:
     rig = simulated(clock=InterruptingClock(at_s, number))

@@ -59,6 +59,10 @@ class Stopwatch:
         self.time_s += ramp.duration_s(abs(steps))
         return steps
 
+    @property
+    def ended_by(self) -> None:
+        return None
+
 
 def moving_s(plan: StackPlan, settings: JobSettings) -> float:
     """How long a rail moves that goes the way."""

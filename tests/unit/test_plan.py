@@ -214,21 +214,45 @@ def test_lists_are_visited_in_order_of_height(offsets: list[float], here_um: flo
     assert list(plan.positions_um) == wanted
 
 
+GRIDS = st.sampled_from([5.0, 0.3125, 500 * 405 / (25792 * 64), 3.0])
+
+
 @given(
     positions=st.lists(st.integers(-4000, 4000).map(lambda n: n / 8), min_size=1, max_size=40, unique=True),
-    grid=st.sampled_from([Fraction(5), Fraction(5, 16), Fraction(1000 * 405, 25792 * 64)]),
+    grid=GRIDS,
     go_up=st.booleans(),
 )
-def test_a_grid_takes_each_stop_to_the_nearest_of_its_points(
-    positions: list[float], grid: Fraction, go_up: bool
+def test_a_grid_takes_each_listed_stop_to_the_nearest_of_its_points(
+    positions: list[float], grid: float, go_up: bool
 ) -> None:
-    plan = ZPlan(absolute=tuple(positions), go_up=go_up).resolve(0.0).on_grid(grid)
-    steps = [Fraction(position) / grid for position in plan.positions_um]
-    assert all(abs(step - round(step)) < 1e-9 for step in steps)
-    assert len({round(step) for step in steps}) == len(plan)
+    plan = ZPlan(absolute=tuple(positions), go_up=go_up, grid_um=grid).resolve(0.0)
+    steps = [position / grid for position in plan.positions_um]
+    assert steps == pytest.approx(np.round(steps), abs=1e-6)
+    assert len(set(np.round(steps))) == len(plan)
     assert list(plan.positions_um) == sorted(plan.positions_um, reverse=not go_up)
     for position in positions:
-        assert min(abs(position - on) for on in plan.positions_um) <= float(grid) / 2 + 1e-9
+        assert min(abs(position - on) for on in plan.positions_um) <= grid / 2 + 1e-9
+
+
+@given(
+    bottom=st.integers(-4000, 4000).map(lambda n: n / 8),
+    length=st.floats(10.1, 900),
+    step=st.floats(0.2, 60),
+    grid=GRIDS,
+)
+def test_a_grid_never_makes_a_gap_wider_than_asked_nor_leaves_the_ends(
+    bottom: float, length: float, step: float, grid: float
+) -> None:
+    top = bottom + length
+    plan = ZPlan(bottom=bottom, top=top, step=step, grid_um=grid).resolve(0.0)
+    steps = np.array(plan.positions_um) / grid
+    assert steps == pytest.approx(np.round(steps), abs=1e-6)
+    gaps_um = np.diff(plan.positions_um)
+    assert gaps_um.min() > grid / 2, "all different"
+    assert gaps_um.max() <= max(step, grid) + 1e-9
+    assert plan.step_um == pytest.approx(gaps_um.max())
+    assert bottom - 1e-9 <= plan.low_um <= bottom + grid
+    assert top - grid <= plan.high_um <= top + 1e-9
 
 
 def test_a_step_finer_than_the_grid_becomes_the_grids() -> None:
@@ -237,5 +261,15 @@ def test_a_step_finer_than_the_grid_becomes_the_grids() -> None:
     assert (plan.step_um, plan.requested_step_um) == (5.0, 3.0)
 
 
-def test_a_grid_that_takes_all_stops_to_one_point_leaves_one() -> None:
+def test_a_step_between_two_of_the_grids_becomes_the_smaller() -> None:
+    plan = ZPlan(range=100.0, step=9.0, grid_um=5.0).resolve(1000.0)
+    assert (plan.step_um, len(plan)) == (5.0, 21)
+
+
+def test_a_way_within_a_motor_step_is_refused() -> None:
+    with pytest.raises(PlanError, match="less than a motor step, 5 um"):
+        ZPlan(range=4.0, step=1.0, grid_um=5.0).resolve(1000.0)
+
+
+def test_a_grid_that_takes_all_listed_stops_to_one_point_leaves_one() -> None:
     assert ZPlan(relative=(0.0, 1.0), grid_um=5.0).resolve(10.0).positions_um == (10.0,)

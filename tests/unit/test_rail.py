@@ -56,6 +56,7 @@ class Screw:
         self.stop_after: int | None = None
         self.fail_after: int | None = None
         self.ramps: list[Ramp] = []
+        self.ended_by: Until | None = None
         self.closed = False
 
     @property
@@ -85,8 +86,12 @@ class Screw:
             self.total += abs(steps)
             return steps
         sign = 1 if steps > 0 else -1
+        self.ended_by = None
         for made in range(abs(steps)):
-            if stop.is_set() or any(end.reached for end in until):
+            if stop.is_set():
+                return sign * made
+            self.ended_by = next((end for end in until if end.reached), None)
+            if self.ended_by is not None:
                 return sign * made
             if self.fail_after == self.total:
                 raise RailError("a pin could not be written")
@@ -447,6 +452,27 @@ class StopButton:
 
     def close(self) -> None:
         self.after = -1
+
+
+def test_a_short_press_while_homing_is_a_stop_and_no_end_stop() -> None:
+    """A contact that bounces reads as let go a moment later; the switch was never met."""
+    rail, screw, _, stop = homing_rail()
+    button = StopButton(screw, 10**9)
+    rail._button = button
+    run = screw.run
+
+    def bounce(steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
+        button.after = screw.total + 20
+        made = run(steps, ramp, stop, until)
+        button.after = 10**9
+        return made
+
+    screw.run = bounce  # type: ignore[method-assign]
+    with pytest.raises(Stopped, match="the stop button"):
+        rail.home()
+    assert not rail.trusted
+    assert not screw.powered
+    assert not stop.is_set()
 
 
 @pytest.mark.parametrize("after", [0, 1, 40])

@@ -130,12 +130,20 @@ def test_no_stall_within_the_travel_is_a_named_error(make: Callable[..., Rig]) -
     assert not rig.is_on
 
 
-def test_a_reset_in_a_move_ends_the_trust_and_is_mended_by_homing(make: Callable[..., Rig]) -> None:
+@pytest.mark.parametrize("when", ["before", "in"])
+def test_a_reset_ends_the_trust_and_is_mended_by_homing(make: Callable[..., Rig], when: str) -> None:
+    """A chip that was reset makes other steps than it was told: not one is asked of it."""
     rig = make()
     rig.rail.home()
-    rig.chip.reset()
+    rig.rail.release()
+    before_um = rig.bench.shaft_um()
+    if when == "before":
+        rig.chip.reset()
+    else:
+        rig.clock.call_at(rig.clock.now_s() + 0.1, rig.chip.reset)
     with pytest.raises(ChipReset, match="motor supply"):
         rig.rail.move_to(1000.0)
+    assert (rig.bench.shaft_um() == before_um) == (when == "before")
     assert not rig.is_on
     assert not rig.rail.trusted
     assert rig.chip.microsteps == 64
@@ -174,6 +182,42 @@ def test_without_motor_supply_nothing_is_switched_on(make: Callable[..., Rig]) -
     assert rig.bench.ignored_steps == 0
     rig.chip.powered = True
     rig.rail.jog(10.0)
+    assert rig.chip.microsteps == 16
+
+
+def test_a_supply_that_was_gone_for_a_while_is_set_up_anew(make: Callable[..., Rig]) -> None:
+    rig = make()
+    rig.rail.home()
+    rig.chip.powered = False
+    with pytest.raises(RailError, match="address 2"):
+        rig.rail.move_to(1000.0)
+    assert not rig.is_on
+    rig.chip.reset()
+    rig.chip.powered = True
+    microsteps: list[int] = []
+    rig.factory.watch(STEP, lambda _line, _level, _t: microsteps.append(rig.chip.microsteps))
+    rig.rail.home()
+    assert set(microsteps) == {16}
+
+
+@pytest.mark.parametrize("after", [0, 300, 1700])
+def test_a_sensor_that_always_says_stall_is_not_believed(make: Callable[..., Rig], after: int) -> None:
+    rig = make()
+    made = 0
+
+    def stick(_line: int, level: bool, _t_s: float) -> None:
+        nonlocal made
+        made += level
+        if made > after:
+            rig.factory.drive(DIAG, True)
+
+    rig.factory.watch(STEP, stick)
+    if after == 0:
+        rig.factory.drive(DIAG, True)
+    with pytest.raises(RailError, match="a false one"):
+        rig.rail.home()
+    assert not rig.rail.trusted
+    assert not rig.is_on
 
 
 def test_a_port_that_is_not_there_is_an_error_of_the_configuration() -> None:
@@ -193,6 +237,11 @@ def test_a_port_that_is_not_there_is_an_error_of_the_configuration() -> None:
         ({"tmc2209": {"run_ma": 500}}, 'by is "stall": it needs [rail.tmc2209] with a stall_threshold'),
         ({"tmc2209": None}, 'by is "stall": it needs [rail.tmc2209]'),
         ({"low_um": 10.0}, 'home.by is "stall", which is 20 um coarse'),
+        ({"home": {"pin": 23, "by": "stall"}}, 'set home.active = "high", pull = "down"'),
+        ({"accel_um_s2": 500.0, "home": {**RAIL["home"], "back_off_um": 100.0}}, "only 374 um/s are reached"),
+        ({"home": {**RAIL["home"], "slow_um_s": 300.0}}, "slow_um_s 300 must not be above"),
+        ({"backlash_um": 500.0}, "back_off_um 500 must be above backlash_um 500"),
+        ({"step_pin": 14}, "is on pins 14 and 15"),
         ({"driver": "a4988"}, '[rail.tmc2209] is for driver = "tmc2209"'),
         ({"microstep_pins": [5, 6]}, "they are the chip's address"),
     ],

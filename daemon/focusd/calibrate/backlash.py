@@ -25,6 +25,8 @@ _LEAST_TILE_PX = 12
 _LEAST_TILES = 3
 # A play larger than this share of the run-in may not have been taken up by it.
 _MOST_OF_RUN_IN = 0.8
+# A play that is known no better than this share of it, nor than a step, is not known.
+_MOST_ERROR = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,13 @@ def measure(station: Station, plan: BacklashPlan) -> Finding:
         scatter_um * math.sqrt(math.pi / 2 / len(plays_um)),
         float(np.std(middles, ddof=1)) / math.sqrt(len(middles)) if len(middles) > 1 else 0.0,
     )
+    if error_um > max(_MOST_ERROR * abs(play_um), step_um):
+        raise CalibrationFailed(
+            f"the parts of the picture disagree: {play_um:.1f} um +- {error_um:.1f} um; set --at-um to where "
+            "the subject is in focus, give more light, or wait longer (--settle-s)",
+            play_um=play_um,
+            uncertainty_um=error_um,
+        )
     numbers = {
         "backlash_um": play_um,
         "uncertainty_um": error_um,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from focusd.atomic import write_bytes
 from focusd.calibrate import backlash, scale, settle
@@ -28,6 +29,7 @@ from focusd.runner import Signals
 log = logging.getLogger(__name__)
 
 _HEARD_S = 0.2
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Frames to a depth of field: a curve through focus is then drawn well.
 _BACKLASH_FRAMES, _SCALE_FRAMES = 8, 5
 _BACKLASH_DEPTHS, _SCALE_DEPTHS = 4.0, 8.0
@@ -44,15 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="where to leave the results; calibrate-<what> here by default"
     )
     parser.add_argument(
-        "--zero",
-        action="store_true",
-        help="call the rail's present place 0 instead of homing: you have looked",
+        "--here-um",
+        type=_number,
+        metavar="UM",
+        help="the rail's present place, instead of homing: you have looked",
     )
     parser.add_argument(
         "--at-um",
         type=_number,
         metavar="UM",
-        help="where the subject is in focus; default: where homing ends",
+        help="where the subject is in focus; default: where homing ends, or --here-um",
     )
     shared = parser.add_argument_group("backlash and scale")
     shared.add_argument(
@@ -121,14 +124,14 @@ def run(
 
     def work() -> Finding:
         rig = build()
-        rig.rail.watch_button(signals.stop.set)
         try:
+            rig.rail.watch_button(signals.stop.set)
             return calibrated(rig, clock, signals, config, args, check, measure)
         finally:
             rig.close()
 
-    with _interrupts(), ThreadPoolExecutor(1, "rig") as pool:
-        finding = _heed(pool.submit(work), signals)
+    with _interrupts(signals) as heard, ThreadPoolExecutor(1, "rig") as pool:
+        finding = _finding(pool.submit(work), heard)
     lines = [*finding.summary, *write(folder, args.what, finding, clock)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
@@ -147,7 +150,7 @@ def calibrated(
     station = Station(rig, clock, signals.stop, _centre_um(args, config))
     try:
         check(station)
-        station.begin(zero=args.zero)
+        station.begin(args.here_um)
         return measure(station)
     finally:
         station.end()
@@ -211,7 +214,11 @@ def _backlash_plan(args: argparse.Namespace, config: Config) -> backlash.Backlas
     # The curve of the way down lies lower by the play: leave room for it.
     room_um = 2 * rail.backlash_um
     spacing, count = _frames(args, config, _BACKLASH_DEPTHS, _BACKLASH_FRAMES, room_um)
-    run_in_um = args.run_in_um or max(300.0, 3 * rail.backlash_um + rail.prerun_um)
+    # Ample, but as far as the limits let it.
+    centre_um, half_um = _centre_um(args, config), spacing * (count - 1) * float(rail.um_per_step) / 2
+    room_um = min(centre_um - rail.low_um, rail.high_um - centre_um) - half_um - float(rail.um_per_step)
+    usual_um = 3 * rail.backlash_um + rail.prerun_um
+    run_in_um = args.run_in_um or max(usual_um, min(300.0, room_um))
     return backlash.BacklashPlan(
         spacing=spacing,
         count=count,
@@ -274,12 +281,14 @@ def _centre_um(args: argparse.Namespace, config: Config) -> float:
     if args.at_um is not None:
         return float(args.at_um)
     home = config.rail.home
-    if args.zero or home is None:
+    if args.here_um is not None:
+        return float(args.here_um)
+    if home is None:
         return 0.0
     if home.go_to_um is None:
         raise PlanError(
             "where is the subject in focus? Say --at-um, or set rail.home.go_to_um, or drive there "
-            "and say --zero"
+            "and say --here-um"
         )
     return home.go_to_um
 
@@ -289,30 +298,29 @@ def _optics(config: Config) -> Optics | None:
 
 
 @contextmanager
-def _interrupts() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does."""
+def _interrupts(signals: Signals) -> Iterator[list[int]]:
+    """Let Ctrl-C, SIGTERM and a terminal that closes stop the rig; yield the signals that came."""
+    heard: list[int] = []
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _heed(future: Future[Finding], signals: Signals) -> Finding:
-    """Wait for the rig's thread; an interrupt stops it."""
-    try:
-        while not future.done():
-            # A wait without end would not hear the interrupt on every system.
-            wait([future], _HEARD_S)
-    except KeyboardInterrupt:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
         signals.stop.set()
-        log.warning("interrupted: stopping the rig")
-        wait([future])
-        raise Stopped("interrupted: the motor is off, and nothing was written") from None
+
+    before = {number: signal.signal(number, interrupt) for number in _ENDINGS}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _finding(future: Future[Finding], heard: list[int]) -> Finding:
+    """Wait for the rig's thread."""
+    while not future.done():
+        # A wait without end would not let a signal be heard on every system.
+        wait([future], _HEARD_S)
+    if heard:
+        raise Stopped("interrupted: the motor is off, and nothing was written") from future.exception()
     return future.result()
 
 

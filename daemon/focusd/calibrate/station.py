@@ -98,13 +98,13 @@ class Station:
             # From nowhere known the whole run-up is needed: the worst case.
             self.spec.legs(self.spec.steps_at(position_um), 0, position_um, reach)
 
-    def begin(self, *, zero: bool) -> None:
+    def begin(self, here_um: float | None) -> None:
         """Find the rail's position, go to the centre and wake the camera.
 
         Parameters
         ----------
-        zero : bool
-            Trust the operator that the present place is 0.
+        here_um : float or None
+            What the operator says of the present place; None to home.
 
         Raises
         ------
@@ -114,15 +114,15 @@ class Station:
             As homing and the camera say.
         """
         rail = self._rig.rail
-        if zero:
-            rail.zero()
+        if here_um is not None:
+            rail.zero(here_um)
         elif self.spec.homing is not None:
             log.info("homing")
             rail.home()
         else:
             raise NotHomed(
                 "the rail's position is not known and it has no end stop: drive it to where the subject is "
-                "in focus, and say --zero to call that place 0"
+                "in focus, and say by --here-um which position that is"
             )
         self.go(self.centre_um)
         self._rig.camera.begin(JobSettings())

@@ -20,7 +20,7 @@ from focusd.rail import READINGS, Until
 from focusd.ramp import Ramp
 
 LIBRARY = Path(__file__).with_name("_pulses.so")
-_VERSION = 1
+_VERSION = 2
 _FAILED = 3
 # The job thread shows no sign of life during a run: none is longer than this.
 _LONGEST_RUN_S = 60.0
@@ -71,7 +71,7 @@ class _Board(ctypes.Structure):
 class _Move(ctypes.Structure):
     _fields_ = (
         ("step_line", ctypes.c_int32),
-        ("active", ctypes.c_int32),
+        ("readings", ctypes.c_int32),
         ("high_ns", ctypes.c_int64),
         ("low_ns", ctypes.c_int64),
         ("intervals_ns", ctypes.c_void_p),
@@ -80,10 +80,10 @@ class _Move(ctypes.Structure):
         ("halt", ctypes.c_void_p),
         ("watches", ctypes.c_void_p),
         ("watch_count", ctypes.c_int32),
-        ("readings", ctypes.c_int32),
+        ("error", ctypes.c_int32),
         ("made", ctypes.c_int64),
         ("worst_late_ns", ctypes.c_int64),
-        ("error", ctypes.c_int32),
+        ("reached", ctypes.c_int32),
     )
 
 
@@ -103,8 +103,8 @@ def library() -> ctypes.CDLL:
         fits = False
     if not fits:
         raise ConfigError(
-            'rail.pulses is "native" but this focusd was built without its C loop: apt install gcc libc6-dev '
-            'and install focusd again, or set rail.pulses = "pins" (Python times the steps)'
+            "this focusd was built without its C loop, which times steps better than Python: apt install gcc "
+            'libc6-dev and install focusd again, or set rail.pulses = "pins"'
         )
     return loaded
 
@@ -143,6 +143,8 @@ class NativePulses:
     ----------
     worst_late_s : float
         The latest any step has been behind its time so far, s.
+    ended_by : Until or None
+        What ended the last run early, if not the emergency stop.
     """
 
     def __init__(self, board: Board, step_line: int, timing: PulseTiming, clock: Clock) -> None:
@@ -152,6 +154,7 @@ class NativePulses:
         self._timing = timing
         self._clock = clock
         self.worst_late_s = 0.0
+        self.ended_by: Until | None = None
 
     def run(self, count: int, ramp: Ramp, stop: Halt, until: Sequence[Until]) -> int:
         """Make `count` pulses; see `focusd.rail.Motor.run`. Returns the pulses made.
@@ -165,22 +168,23 @@ class NativePulses:
             *(_Watch(end.switch.line, int(end.switch.active_high == end.pressed)) for end in until)
         )
         # A move longer than that comes to rest on its way.
+        self.ended_by = None
         longest = max(1, int(_LONGEST_RUN_S * ramp.start_hz))
         total = 0
         while total < count:
             self._clock.sleep(0.0)
             steps = min(longest, count - total)
-            made = self._make(steps, ramp, stop, watches)
-            total += made
-            if made < steps:
+            move = self._make(steps, ramp, stop, watches)
+            total += move.made
+            if move.made < steps:
+                self.ended_by = until[move.reached] if move.reached >= 0 else None
                 break
         return total
 
-    def _make(self, steps: int, ramp: Ramp, stop: Halt, watches: ctypes.Array[_Watch]) -> int:
+    def _make(self, steps: int, ramp: Ramp, stop: Halt, watches: ctypes.Array[_Watch]) -> _Move:
         intervals_ns = np.rint(ramp.intervals_s((steps + 1) // 2) * 1e9).astype(np.int64)
         move = _Move(
             step_line=self._step_line,
-            active=1,
             high_ns=round(self._timing.high_s * 1e9),
             low_ns=round(self._timing.low_s * 1e9),
             intervals_ns=intervals_ns.ctypes.data,
@@ -190,6 +194,7 @@ class NativePulses:
             watches=ctypes.addressof(watches),
             watch_count=len(watches),
             readings=READINGS,
+            reached=-1,
         )
         end = self._run(ctypes.byref(self._board), ctypes.byref(move))
         self.worst_late_s = max(self.worst_late_s, move.worst_late_ns / 1e9)
@@ -201,4 +206,4 @@ class NativePulses:
                 made=move.made,
                 error=move.error,
             )
-        return int(move.made)
+        return move

@@ -25,11 +25,14 @@ class Pacer:
     ----------
     worst_late_s : float
         The latest any step has been behind its time so far, s.
+    ended_by : Until or None
+        What ended the last run early, if not the emergency stop.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.worst_late_s = 0.0
+        self.ended_by: Until | None = None
 
     def run(
         self,
@@ -37,9 +40,11 @@ class Pacer:
         ramp: Ramp,
         stop: Halt,
         until: Sequence[Until],
-        beat: Callable[[], None],
+        beat: Callable[[], float],
     ) -> int:
         """Call `beat` at each of `count` steps; `stop` and `until` end the run before the next one.
+
+        `beat` makes the step and returns the rig time just after it: the next interval counts from there.
 
         Returns
         -------
@@ -47,17 +52,20 @@ class Pacer:
             Steps made.
         """
         clock = self._clock
+        self.ended_by = None
         since_rest = 0
         last_s = clock.now_s()
         for made in range(count):
             interval_s = ramp.interval_s(since_rest, count - made)
             ahead_s = last_s + interval_s - clock.now_s()
-            if not clock.sleep(max(0.0, ahead_s), stop) or any(end.reached for end in until):
+            if not clock.sleep(max(0.0, ahead_s), stop):
+                return made
+            self.ended_by = next((end for end in until if end.reached), None)
+            if self.ended_by is not None:
                 return made
             late_s = clock.now_s() - last_s - interval_s
             if made:
                 self.worst_late_s = max(self.worst_late_s, late_s)
             since_rest = 0 if late_s > interval_s else since_rest + 1
-            last_s = clock.now_s()
-            beat()
+            last_s = beat()
         return count

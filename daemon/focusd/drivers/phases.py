@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from gpiozero import DigitalOutputDevice
 from gpiozero.pins import Factory
@@ -61,7 +62,13 @@ class Phases:
         self._forward = -1 if invert else 1
         self._place = 1
         self._on = False
+        self._clock = clock
         self._pacer = Pacer(clock)
+
+    @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early, if not the emergency stop."""
+        return self._pacer.ended_by
 
     @property
     def worst_late_s(self) -> float:
@@ -77,10 +84,11 @@ class Phases:
             self._coils[coil].on()
 
     def release(self) -> None:
-        """Switch all coils off."""
+        """Switch all coils off; a line that fails keeps none of the others on."""
         self._on = False
-        for coil in self._coils:
-            coil.off()
+        with ExitStack() as every:
+            for coil in self._coils:
+                every.callback(coil.off)
 
     def run(self, steps: int, ramp: Ramp, stop: Halt, until: Sequence[Until] = ()) -> int:
         """Make steps, energised first if need be; see `focusd.rail.Motor.run`."""
@@ -92,14 +100,16 @@ class Phases:
 
     def close(self) -> None:
         """Release and give the pins back."""
-        self.release()
-        for coil in self._coils:
-            coil.close()
+        with ExitStack() as every:
+            for coil in self._coils:
+                every.callback(coil.close)
+            self.release()
 
-    def _step(self, way: int) -> None:
+    def _step(self, way: int) -> float:
         for _ in range(self._places):
             before = _PATTERNS[self._place]
             self._place = (self._place + way) % len(_PATTERNS)
             after = _PATTERNS[self._place]
             for coil in before ^ after:
                 self._coils[coil].value = coil in after
+        return self._clock.now_s()

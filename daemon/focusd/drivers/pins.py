@@ -21,9 +21,7 @@ def open_pins(library: Literal["lgpio", "rpigpio"]) -> Factory:
     """
     try:
         if library == "lgpio":
-            from gpiozero.pins.lgpio import LGPIOFactory
-
-            return LGPIOFactory()
+            return _lgpio_factory()
         from gpiozero.pins.rpigpio import RPiGPIOFactory
 
         return RPiGPIOFactory()
@@ -37,3 +35,21 @@ def open_pins(library: Literal["lgpio", "rpigpio"]) -> Factory:
             f'gpio is "{library}" but the pins cannot be opened: {error}; is this a Raspberry Pi, and is '
             "the user in the group gpio?"
         ) from error
+
+
+def _lgpio_factory() -> Factory:
+    """Return gpiozero's lgpio factory, with pins that become outputs at the level asked for.
+
+    gpiozero's own claim the line low and then set it (2.0.1, `LGPIOPin`): on EN that is a motor switched on
+    for some microseconds, at every start and every `focusd release`.
+    """
+    import lgpio
+    from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin
+
+    class SteadyPin(LGPIOPin):  # type: ignore[misc]  # gpiozero is untyped
+        def output_with_state(self, state: bool) -> None:
+            lgpio.gpio_claim_output(self.factory._handle, self._number, int(bool(state)))
+
+    factory = LGPIOFactory()
+    factory.pin_class = SteadyPin
+    return factory

@@ -11,12 +11,14 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#define PULSES_VERSION 1
+#define PULSES_VERSION 2
 #define SECOND_NS 1000000000LL
 /* The longest sleep before the emergency stop is looked at again. */
 #define SLICE_NS 2000000LL
 /* The kernel may round a sleep up by this much; its default is 50 us. */
 #define SLACK_NS 1000UL
+/* Between two readings of a line that ends a move. */
+#define READING_NS 20000LL
 
 enum { DONE = 0, HALTED = 1, REACHED = 2, FAILED = 3 };
 
@@ -36,7 +38,7 @@ typedef struct {
 
 typedef struct {
     int32_t step_line;
-    int32_t active; /* level of a pulse */
+    int32_t readings; /* times in a row that a watched line must say the same */
     int64_t high_ns, low_ns;
     const int64_t *intervals_ns; /* from rest up to cruise, mirrored before the end */
     int64_t interval_count;
@@ -44,10 +46,10 @@ typedef struct {
     const volatile int *halt;
     const Watch *watches;
     int32_t watch_count;
-    int32_t readings; /* times in a row that a watched line must say the same */
+    int32_t error; /* what the board answered, below 0 */
     int64_t made;
     int64_t worst_late_ns;
-    int32_t error; /* what the board answered, below 0 */
+    int32_t reached; /* which of the watches ended the move; -1: none */
 } Move;
 
 int focusd_pulses_version(void) { return PULSES_VERSION; }
@@ -76,9 +78,13 @@ static int reached(const Board *board, Move *move) {
                 return FAILED;
             }
             if (level != watch->level) break;
-            said++;
+            /* A spike of a motor's current is over by then. */
+            if (++said < move->readings) board->sleep_until(board->now_ns() + READING_NS);
         }
-        if (said == move->readings) return REACHED;
+        if (said == move->readings) {
+            move->reached = i;
+            return REACHED;
+        }
     }
     return DONE;
 }
@@ -105,13 +111,14 @@ static int run(const Board *board, Move *move) {
         if (*move->halt) return HALTED;
         const int end = reached(board, move);
         if (end) return end;
-        last_ns = board->now_ns();
-        const int64_t late_ns = last_ns - due_ns;
+        const int64_t late_ns = board->now_ns() - due_ns;
         if (move->made && late_ns > move->worst_late_ns) move->worst_late_ns = late_ns;
         since_rest = late_ns > interval ? 0 : since_rest + 1;
-        if (put(board, move, move->active) < 0) return FAILED;
+        if (put(board, move, 1) < 0) return FAILED;
+        /* Once the edge is out: what delays it between here and there shortens neither pulse nor interval. */
+        last_ns = board->now_ns();
         board->sleep_until(last_ns + move->high_ns);
-        if (put(board, move, !move->active) < 0) return FAILED;
+        if (put(board, move, 0) < 0) return FAILED;
         board->sleep_until(board->now_ns() + move->low_ns);
     }
     return DONE;

@@ -54,6 +54,11 @@ class Pulses(Protocol):
         ...
 
     @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early, if not the emergency stop."""
+        ...
+
+    @property
     def worst_late_s(self) -> float:
         """The latest any step has been behind its time so far, s."""
         ...
@@ -79,6 +84,11 @@ class PinPulses:
         self._pacer = Pacer(clock)
 
     @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early, if not the emergency stop."""
+        return self._pacer.ended_by
+
+    @property
     def worst_late_s(self) -> float:
         """The latest any step has been behind its time so far, s."""
         return self._pacer.worst_late_s
@@ -87,8 +97,10 @@ class PinPulses:
         """Make `count` pulses; see `focusd.rail.Motor.run`. Returns the pulses made."""
         return self._pacer.run(count, ramp, stop, until, self._pulse)
 
-    def _pulse(self) -> None:
+    def _pulse(self) -> float:
         self._step.on()
+        stepped_s = self._clock.now_s()
         self._clock.sleep(self._timing.high_s)
         self._step.off()
         self._clock.sleep(self._timing.low_s)
+        return stepped_s

@@ -62,6 +62,11 @@ class Stepper:
             self._pulses = NativePulses(board, config.step_pin, self._timing, clock)
 
     @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early, if not the emergency stop."""
+        return self._pulses.ended_by
+
+    @property
     def worst_late_s(self) -> float:
         """The latest any step has been behind its time so far, s."""
         return self._pulses.worst_late_s

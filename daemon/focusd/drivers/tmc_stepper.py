@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from focusd.drivers.serial_wire import SerialWire
 from focusd.drivers.stepper import Stepper
-from focusd.drivers.tmc2209 import ChipFault, ChipReset, Tmc2209
+from focusd.drivers.tmc2209 import Tmc2209
+from focusd.errors import RailError
 from focusd.halt import Halt
 from focusd.rail import Until
 from focusd.ramp import Ramp
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class TmcStepper:
-    """A `Stepper` whose TMC2209 is set up before it gets current, and asked after every move how it was.
+    """A `Stepper` whose TMC2209 is set up before it gets current, and asked before and after every move.
 
     The chip is set up when the motor is first switched on, not when focusd starts: it answers only while the
     motor supply is on, which may come later.
@@ -43,19 +44,28 @@ class TmcStepper:
         self._was_hot = False
 
     @property
+    def ended_by(self) -> Until | None:
+        """What ended the last run early, if not the emergency stop."""
+        return self._stepper.ended_by
+
+    @property
     def worst_late_s(self) -> float:
         """The latest any step has been behind its time so far, s."""
         return self._stepper.worst_late_s
 
     def energise(self) -> None:
-        """Set the chip up where that was lost, then switch the current on.
+        """Set the chip up if that was lost, or see that it has kept its settings; then the current on.
 
         Raises
         ------
+        ChipReset, ChipFault
+            The chip was reset or has switched the motor off since the last move: nobody knows where it is.
         TmcError
-            The chip does not answer, or not as it should; the current stays off.
+            It does not answer, or not as it should; the current stays off.
         """
-        if not self._is_set_up:
+        if self._is_set_up:
+            self._ask()
+        else:
             self._stepper.release()
             self._chip.configure(self._settings)
             self._is_set_up = True
@@ -76,8 +86,8 @@ class TmcStepper:
             It cannot be asked.
         """
         made = self._stepper.run(steps, ramp, stop, until)
-        # The line is slow: whoever pressed stop waits for EN first.
-        if steps and not stop.is_set():
+        # The line is slow: whoever ended the move waits for EN first.
+        if made == steps != 0:
             self._ask()
         return made
 
@@ -91,7 +101,7 @@ class TmcStepper:
     def _ask(self) -> None:
         try:
             status = self._chip.check()
-        except (ChipReset, ChipFault):
+        except RailError:  # a chip that cannot be asked may have been reset as well
             self._is_set_up = False
             raise
         if status.over_temperature_warning and not self._was_hot:
