@@ -2,11 +2,11 @@
 
     python tests/bench/bench_pulses.py [--moves 40] [--stops 100]
 
-Each way of timing steps makes moves of 60 steps at 600 steps/s while nothing else runs, while frames of 12 MP are
-fused, and while another thread runs Python without a pause. Lateness is what the engines report (`worst_late_s`),
-one value a move. A stop is timed from `Halt.set` on another thread to the return of the move on the job's, after
-which EN is released: everything between the message and the motor but for the network. Lines lead nowhere: the C
-loop writes to a function of libc, the Python loop to a gpiozero mock pin.
+Each way of timing steps makes moves of 60 steps at 600 steps/s while nothing else runs, while frames of 12 MP
+are fused, and while another thread runs Python without a pause. Lateness is what the engines report
+(`worst_late_s`), one value a move. A stop is timed from `Halt.set` on another thread to the return of the
+move on the job's, after which EN is released: everything between the message and the motor but for the
+network. Lines lead nowhere: the C loop writes to a function of libc, the Python loop to a gpiozero mock pin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
-import random
 import sys
 import threading
 import time
@@ -89,7 +88,7 @@ def lateness_ms(make: Callable[[], Pulses], moves: int) -> list[float]:
 
 def stops_ms(make: Callable[[], Pulses], stops: int) -> list[float]:
     """Return how long each of so many stops in the middle of a move took to be obeyed."""
-    rng = random.Random(1)
+    rng = np.random.default_rng(1)
     pulses, taken = make(), []
     for _ in range(stops):
         halt, pressed_s = Halt(), [0.0]

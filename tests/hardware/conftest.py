@@ -100,6 +100,7 @@ def _plans() -> dict[str, _Plan]:
         "lgpio": _Plan(lgpio, [*_WAKE, ["stack", HOUR], *_EXAMINATION], virtual=True),
         "rpigpio": _Plan(rpigpio, [*_WAKE, *_EXAMINATION], virtual=True),
         "again": _Plan(lgpio, [*_WAKE, ["stack", HOUR]], virtual=True),
+        "contract": _Plan(lgpio, [["online"], ["contract"]], virtual=True),
     }
 
 

@@ -79,6 +79,7 @@ def install(folder: Path, work: Path) -> None:
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(target)], check=True)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--python"]
     pip += [str(target / "bin" / "python"), "install", str(wheel), "lgpio>=0.2", "rpi-lgpio>=0.6"]
+    pip += ["pytest>=8.3", "pytest-timeout>=2.3"]  # for the contract of the rail
     subprocess.run(pip, check=True)
     for script in (target / "bin").glob("focusd*"):
         # It will run where it is not installed now.
@@ -99,6 +100,11 @@ def furnish(folder: Path, table: dict[str, Any], acts: list[list[Any]]) -> None:
     """
     shutil.copytree(
         HERE / "inside", folder / "opt" / "hardware", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(
+        ROOT / "tests" / "contract",
+        folder / "opt" / "contract",
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     etc = folder / "etc"
     units = etc / "systemd" / "system"

@@ -240,3 +240,18 @@ def _is_virtual(run: Run, act: Act) -> bool:
 def _until_the_hour(run: Run) -> list[Any]:
     act = run.act("stack", HOUR)
     return run.trace.between(run.act("home").began_ns, act.ended_ns).edges
+
+
+def test_the_contract_of_every_rail_holds_for_this_one(runs: dict[str, Future[Run]]) -> None:
+    """`pytest tests/contract --rig FILE`, in the machine: the file's rail, through the kernel's lines."""
+    run = runs["contract"].result()
+    act = run.act("contract")
+    assert act.said["code"] == 0, act.said["said"]
+    passed = [line for line in act.said["said"].splitlines() if line.startswith("PASSED")]
+    assert len(passed) >= 12, act.said["said"]
+    trace = run.during(act)
+    assert len(trace.rises(STEP)) > 1000
+    assert [t for t in trace.rises(STEP) if trace.level_at(EN, t)] == []
+    truth = run.truth["marks"][-1]
+    assert truth["violations"] == {}
+    assert (truth["lost_steps"], truth["crashes"], truth["ignored_steps"]) == (0, 0, 0)
