@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from focusd.drivers import native
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "daemon", "hw-sim")
 KERNEL = "focusd/fusion/_kernel.so"
@@ -97,7 +99,7 @@ def test_with_a_compiler_the_wheel_holds_the_kernel(tree, tmp_path):
     assert set(held) == {KERNEL, PULSES}
     assert b"of an editable install" not in held.values()
     site = tmp_path / "site"
-    assert installed(wheel, site) == [str(site / KERNEL), "True", str(site / PULSES), "1"]
+    assert installed(wheel, site) == [str(site / KERNEL), "True", str(site / PULSES), str(native._VERSION)]
     again = build(tree, tmp_path / "again", FOCUSD_KERNEL="compiled")
     assert again.read_bytes() == wheel.read_bytes()
 
