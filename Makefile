@@ -47,6 +47,7 @@ test-kernel:
 # A real kernel's GPIO and systemd, booted over this machine's own files. Needs what is named in its README.
 test-hardware: $(VENV)/.developed
 	@.ci/hardware
+	@.ci/libcamera
 	@$(BIN)/python -m pytest tests/hardware $(ARGS)
 
 check: $(VENV)/.developed

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from focusd.camera_config import DslrConfig, Gphoto2Config, Picamera2Config
 from focusd.clock import BeatingClock, Clock, SystemClock
-from focusd.config import Config, DslrConfig, Picamera2Config
+from focusd.config import Config
 from focusd.errors import ConfigError
 from focusd.halt import Halt
 from focusd.rail import Motor, Rail
@@ -131,6 +132,11 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
             from focusd.drivers.picam import PiCamera, open_picamera2
 
             camera = PiCamera(picamera2, open_picamera2(picamera2.index), clock, signals.stop)
+        case Gphoto2Config() as tethered:
+            from focusd.drivers.gphoto2 import Gphoto2
+            from focusd.drivers.tether import load_gphoto2
+
+            camera = Gphoto2(tethered, load_gphoto2(), clock, signals.stop)
     return Rig(rail, camera)
 
 

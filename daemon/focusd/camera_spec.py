@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from focusd.config import DslrConfig, Picamera2Config
+from focusd.camera_config import CameraConfig, DslrConfig, Gphoto2Config, Picamera2Config
 from focusd.job import JobSettings
 from focusd.needs import FrameForm
 
@@ -33,12 +33,26 @@ class ShotTiming:
         )
 
 
-def stop_s(config: DslrConfig | Picamera2Config, settings: JobSettings) -> float:
-    """Time that the exposures of one stop take, s.
+def shot_waits_s(config: Gphoto2Config, settings: JobSettings) -> tuple[float, float]:
+    """Return the waits between two exposures and after each, s, as the request says, else the configuration.
 
     Parameters
     ----------
-    config : DslrConfig or Picamera2Config
+    config : Gphoto2Config
+        The camera's.
+    settings : JobSettings
+        The job's; what it says of presses and of mirror lock-up concerns release lines alone.
+    """
+    gap_s, post_s = settings.shutter_gap_s, settings.post_shot_s
+    return config.shutter_gap_s if gap_s is None else gap_s, config.post_shot_s if post_s is None else post_s
+
+
+def stop_s(config: CameraConfig, settings: JobSettings) -> float:
+    """Time that the exposures of one stop take, s; what overlaps with settling, as a download, not counted.
+
+    Parameters
+    ----------
+    config : CameraConfig
         The camera's.
     settings : JobSettings
         The job's.
@@ -47,6 +61,9 @@ def stop_s(config: DslrConfig | Picamera2Config, settings: JobSettings) -> float
     if isinstance(config, Picamera2Config):
         # On average one and a half frames pass before the one that is taken.
         return shots * 2.5 * config.exposure_s
+    if isinstance(config, Gphoto2Config):
+        gap_s, post_s = shot_waits_s(config, settings)
+        return shots * (config.release_lag_s + (config.exposure_s or 0.0) + post_s) + (shots - 1) * gap_s
     timing = ShotTiming.of(config, settings)
     half_s = config.half_press_s if config.focus_pin is not None else 0.0
     mirror_s = timing.press_s + timing.lockup_s if timing.lockup_s else 0.0
@@ -54,12 +71,11 @@ def stop_s(config: DslrConfig | Picamera2Config, settings: JobSettings) -> float
     return shots * (half_s + mirror_s + open_s + timing.post_s) + (shots - 1) * timing.gap_s
 
 
-def frame_form(config: DslrConfig | Picamera2Config) -> FrameForm | None:
+def frame_form(config: CameraConfig) -> FrameForm | None:
     """Form of the frames that will be fused; None where it is not known, or where none come to be fused."""
     size = config.frame_size
     if isinstance(config, Picamera2Config):
-        # The driver asks for BGR.
-        return FrameForm(config.frame_size.height, config.frame_size.width, "4:4:4")
-    if size is None or config.frames == "none":
+        return FrameForm(config.frame_size.height, config.frame_size.width, "4:2:0")
+    if size is None or (isinstance(config, DslrConfig) and config.frames == "none"):
         return None
     return FrameForm(size.height, size.width, config.frame_colour, config.frame_bits, encoded=True)

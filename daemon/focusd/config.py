@@ -7,20 +7,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from focusd.camera_config import CameraConfig
 from focusd.errors import ConfigError
 from focusd.job import FusionMode, Preference
 from focusd.optics import Optics
-from focusd.rail_config import AnyRailConfig, ChipRailConfig, Pin, PositiveFloat
-from focusd.schema import Strict, complaints
+from focusd.rail_config import AnyRailConfig, ChipRailConfig, PositiveFloat
+from focusd.schema import FilePath, Seconds, Strict, complaints
 from focusd.slab_plan import LARGEST_SLAB, SlabPlan
 
-Seconds = Annotated[float, Field(ge=0, le=3600)]
-# Absolute from the start: the daemon changes its working directory.
-FilePath = Annotated[
-    Path, BeforeValidator(lambda v: Path(v).expanduser().absolute() if isinstance(v, str) else v)
-]
 RIG_NAME = r"^[a-z0-9_-]{1,32}$"
 
 
@@ -84,70 +80,6 @@ class DataConfig(Strict):
     checkpoint_s: float = Field(
         180.0, ge=0, le=86_400, description="least time between two saved states of a stack; 0: none is saved"
     )
-
-
-class FrameSizeConfig(Strict):
-    """Size of a frame, for foreseeing a job's memory and disk."""
-
-    width: int = Field(ge=1, le=100_000)
-    height: int = Field(ge=1, le=100_000)
-
-
-class DslrConfig(Strict):
-    """``[camera] kind = "dslr"``: a camera on focus and release lines, its frames from a folder."""
-
-    kind: Literal["dslr"] = "dslr"
-    release_pin: Pin
-    focus_pin: Pin | None = None
-    active: Literal["high", "low"] = Field("high", description="level that presses (optocouplers: high)")
-    frames: Literal["inbox", "none"] = "inbox"
-    inbox: FilePath | None = Field(None, description="folder the frames arrive in; DIR/inbox when absent")
-    exposure_s: Seconds = Field(0.01, description="what the camera is set to; the rail waits this long")
-    release_lag_s: Seconds = Field(0.1, description="longest time from press to shutter")
-    half_press_s: Seconds = Field(0.1, description="focus pressed alone before release")
-    shutter_on_s: Seconds = Field(0.2, description="length of the release press")
-    shutter_gap_s: Seconds = Field(0.5, description="pause between two presses")
-    post_shot_s: Seconds = Field(0.1, description="wait after exposure before the rail may move")
-    mirror_lockup_s: Seconds = Field(0.0, description="pause between mirror and shutter; 0: no lock-up")
-    wake_s: Seconds = Field(0.0, description="half-press this long before the first shot, to wake the camera")
-    frame_timeout_s: Seconds = Field(30.0, description="longest wait for a frame's file")
-    frame_size: FrameSizeConfig | None = None
-    frame_colour: Literal["grey", "4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="of the files that arrive; for foreseeing memory and disk, as frame_bits"
-    )
-    frame_bits: Literal[8, 16] = 8
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.wake_s and self.focus_pin is None:
-            raise ValueError("wake_s needs a focus_pin: waking is a half press")
-        return self
-
-
-class Picamera2Config(Strict):
-    """``[camera] kind = "picamera2"``: the Pi's own camera, everything locked for the stack."""
-
-    kind: Literal["picamera2"] = "picamera2"
-    index: int = Field(0, ge=0, le=3)
-    frame_size: FrameSizeConfig
-    exposure_s: PositiveFloat = Field(0.02, le=200)
-    gain: float = Field(1.0, ge=1, le=64)
-    colour_gains: Annotated[tuple[float, float], Field(strict=False)] = (1.0, 1.0)
-    lens_position: float | None = Field(None, ge=0, le=32, description="dioptres, for a module with focus")
-    buffer_count: int = Field(2, ge=1, le=8)
-    frame_timeout_s: Seconds = Field(10.0, description="longest wait for a frame")
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.frame_timeout_s < 3 * self.exposure_s + 1:
-            raise ValueError(
-                f"frame_timeout_s {self.frame_timeout_s:g} is too short for exposures of {self.exposure_s:g} "
-                "s: set at least three of them and a second"
-            )
-        return self
-
-
-CameraConfig = Annotated[DslrConfig | Picamera2Config, Field(discriminator="kind")]
 
 
 class OpticsConfig(Strict):

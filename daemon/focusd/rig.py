@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from focusd.job import JobSettings
+from focusd.pictures.planes import Planes
+from focusd.pictures.samples import Image
 from focusd.rail import Rail
-
-Image = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +47,16 @@ class Frame:
         For messages and the record.
     exposure : Exposure
         When it was taken.
-    image : ndarray or None
-        (rows, columns) or (rows, columns, 3) BGR, uint8 or uint16; None while still encoded.
+    image : ndarray, Planes or None
+        uint8 or uint16, (rows, columns) or (rows, columns, 3) BGR; or luma and half-resolution colour; None
+        while still encoded.
     encoded : bytes or None
         The file's bytes, decoded later on another thread than the rig's.
     """
 
     name: str
     exposure: Exposure
-    image: Image | None = None
+    image: Image | Planes | None = None
     encoded: bytes | None = None
 
 

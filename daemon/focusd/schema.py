@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any, get_args
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 class Strict(BaseModel):
@@ -13,6 +14,12 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
+
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+# Absolute from the start: the daemon changes its working directory.
+FilePath = Annotated[
+    Path, BeforeValidator(lambda v: Path(v).expanduser().absolute() if isinstance(v, str) else v)
+]
 
 _MOST_FAULTS = 20
 _LONGEST = 120

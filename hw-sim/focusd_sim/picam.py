@@ -1,16 +1,18 @@
 """A stand-in at picamera2's surface: the same calls, the same traps, the simulated scene.
 
-Behaviour as in picamera2 0.3.36 (Picamera2 manual; its ``picamera2.py``, ``request.py``, ``job.py``): frames
+Behaviour as in picamera2 0.3.38 (Picamera2 manual; its ``picamera2.py``, ``request.py``, ``job.py``): frames
 run all the time; at most one finished request waits, and it may have begun before the call; ``flush`` takes
 the first frame whose exposure began after that time; a job whose caller gave up stays queued and swallows
-the next frame until `cancel_all_and_flush`; requests not released starve the camera.
+the next frame until `cancel_all_and_flush`; a stop is a job as well and waits behind it; requests not
+released starve the camera. tests/hardware/picamera2 asks the genuine one the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,13 @@ from focusd_sim.view import View
 Stream = Mapping[str, Any] | None
 
 
+@dataclass(slots=True)
+class _Call(Job):
+    """A job that needs no frame."""
+
+    functions: Sequence[Callable[[], tuple[bool, Any]]] = ()
+
+
 class SimPicamera2:
     """A simulated Raspberry Pi camera with picamera2's methods. Used by the job thread only.
 
@@ -43,6 +52,11 @@ class SimPicamera2:
         May hang it or lose a frame.
     seed : int
         Of what wanders.
+
+    Attributes
+    ----------
+    stop_hangs : bool
+        A stop does not come through either while the camera hangs.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class SimPicamera2:
         self.is_open = True
         self.run = 0
         self.dropped_frames = 0
+        self.stop_hangs = False
         self._config = config
         self._clock = clock
         self._view = view
@@ -170,12 +185,35 @@ class SimPicamera2:
         self._clock.call_at(self._clock.now_s(), lambda: self._begin_frame(run))
 
     def stop(self) -> None:
+        """Stop frames, once every job before is done; see `stop_`."""
+        if self.started:
+            self.dispatch_functions([self.stop_], wait=True, immediate=True)
+
+    def stop_(self) -> tuple[bool, None]:
         """Stop frames; requests still held can be looked at, but their buffers do not come back."""
-        if not self.started:
-            return
-        self.started = False
-        self.run += 1
-        self._finished = []
+        if self.started:
+            self.started = False
+            self.run += 1
+            self._finished = []
+        return True, None
+
+    def dispatch_functions(
+        self,
+        functions: Sequence[Callable[[], tuple[bool, Any]]],
+        wait: bool | float,
+        immediate: bool = False,
+    ) -> Any:
+        """Have the event loop call `functions`, each of which is done at once, when the jobs before are.
+
+        Without `immediate` it does so when the next frame comes.
+        """
+        job = _Call(0, lambda request: request, threading.Event(), self._clock, functions=functions)
+        self._jobs.append(job)
+        if immediate:
+            self._serve()
+        if not wait:
+            return job
+        return job.get_result(None if wait is True else wait)
 
     def close(self) -> None:
         """Stop for good."""
@@ -279,6 +317,8 @@ class SimPicamera2:
 
     def _hang(self, begins: bool) -> None:
         self._hung = begins
+        if not begins:
+            self._serve()
 
     def _dispatch(
         self,
@@ -309,9 +349,20 @@ class SimPicamera2:
         return job.get_result(None if wait is True else wait)
 
     def _serve(self) -> None:
-        """Give finished requests to waiting jobs; keep at most one of the rest."""
-        while self._jobs and self._finished:
-            job, request = self._jobs[0], self._finished.pop(0)
+        """Do the jobs in order, as far as there are frames for them; keep at most one of the frames left."""
+        while self._jobs:
+            job = self._jobs[0]
+            if isinstance(job, _Call):
+                if self._hung and self.stop_hangs:
+                    return
+                self._jobs.pop(0)
+                for function in job.functions:
+                    _, job.result = function()
+                job.done.set()
+                continue
+            if not self._finished:
+                return
+            request = self._finished.pop(0)
             if job.after_ns and request.began_ns < job.after_ns:
                 request.release()
                 continue

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from focusd import app
+from focusd.camera_config import DslrConfig, Gphoto2Config, Picamera2Config
 from focusd.clock import Clock
-from focusd.config import Config, DslrConfig, Picamera2Config
+from focusd.config import Config
 from focusd.drivers.picam import PiCamera
-from focusd.errors import RequestError
+from focusd.errors import ConfigError, RequestError
 from focusd.rail_config import ChipRailConfig
 from focusd.rig import Camera, Rig
 from focusd.runner import Signals
@@ -134,6 +135,11 @@ def build(
         case Picamera2Config() as picamera2:
             stand_in = SimPicamera2(sim.picam, clock, view, faults, sim.seed)
             camera = PiCamera(picamera2, stand_in, seen, signals.stop)
+        case Gphoto2Config():
+            raise ConfigError(
+                'camera.kind "gphoto2" has no simulated body; libgphoto2 has a virtual camera of its own: '
+                "see tests/hardware/gphoto2"
+            )
     if rail.stop_button is not None:
         pin, active_high = rail.stop_button.pin, rail.stop_button.active == "high"
         faults.on("press_button", lambda begins: factory.drive(pin, active_high if begins else None))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from focusd.camera_config import DslrConfig, Picamera2Config
 from focusd.camera_spec import frame_form, stop_s
-from focusd.config import DslrConfig, Picamera2Config
 from focusd.drivers.dslr import Dslr
 from focusd.drivers.picam import PiCamera
 from focusd.job import JobSettings
@@ -50,7 +50,7 @@ def test_a_pi_camera_takes_as_long_as_its_driver_says(settings: JobSettings) -> 
 @pytest.mark.parametrize(
     ("config", "form"),
     [
-        (Picamera2Config(frame_size=SIZE), FrameForm(480, 640, "4:4:4")),
+        (Picamera2Config(frame_size=SIZE), FrameForm(480, 640, "4:2:0")),
         (DslrConfig(release_pin=1), None),
         (DslrConfig(release_pin=1, frame_size=SIZE), FrameForm(480, 640, "4:2:0", encoded=True)),
         (

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from focusd.app import rail_spec
+from focusd.camera_config import DslrConfig, Picamera2Config
 from focusd.cli import load
 from focusd.config import (
     Config,
-    DslrConfig,
-    Picamera2Config,
     broker_address,
     load_config,
     parse_config,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from focusd.config import DslrConfig
+from focusd.camera_config import DslrConfig
 from focusd.drivers.dslr import Dslr
 from focusd.drivers.inbox import Inbox
 from focusd.errors import FrameLost, Stopped

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from concurrent.futures import CancelledError
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +13,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from focusd.camera_config import Picamera2Config
+from focusd.drivers.picam import PiCamera
+from focusd.drivers.picam_frames import Taken, began_s, planes_of
+from focusd.errors import CameraError, ExposureTimeout, FrameLost, Stopped
+from focusd.job import JobSettings
+from focusd.pictures.planes import Planes
+from focusd.pictures.samples import to_bgr, to_planes
 from focusd_sim.bench import Bench, Lines
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import BenchConfig, CarriageConfig, OpticsConfig, PicamConfig
 from focusd_sim.faults import Faults, Script
 from focusd_sim.picam import SimPicamera2
 from focusd_sim.pins import SimFactory
+from focusd_sim.request import Request
 from focusd_sim.truth import Truth
 from focusd_sim.view import View
 
@@ -351,7 +361,26 @@ def test_a_hung_camera_times_out_after_the_deadline_in_rig_time() -> None:
     assert rig.clock.now_s() - before_s == pytest.approx(3.0)
     with pytest.raises(RuntimeError, match="hung"):
         camera.capture_request()
+    with pytest.raises(RuntimeError, match="hung"):
+        camera.stop()  # waits behind the captures that were given up
+    assert camera.started
+    camera.cancel_all_and_flush()
     camera.stop()
+    assert not camera.started
+
+
+def test_a_stop_that_hangs_comes_through_when_the_hang_is_over() -> None:
+    rig = Rig()
+    camera = rig.start(buffer_count=2)
+    camera.stop_hangs = True
+    rig.faults.set("hang_camera", True)
+    job = camera.dispatch_functions([camera.stop_], wait=False, immediate=True)
+    with pytest.raises(TimeoutError):
+        camera.wait(job, timeout=60.0)
+    assert camera.started
+    rig.faults.set("hang_camera", False)
+    camera.wait(job, timeout=0.001)
+    assert not camera.started
 
 
 def test_a_job_can_be_waited_for_later_signalled_or_cancelled() -> None:
@@ -396,3 +425,192 @@ def test_stopping_ends_the_frames_and_starting_begins_new_ones() -> None:
     assert fresh[0].get_metadata()["SensorTimestamp"] > restarted_ns
     with pytest.raises(TimeoutError):
         camera.capture_request(wait=1.0)
+
+
+# -- the driver, on the stand-in
+
+
+CONFIG = {"frame_size": {"width": 100, "height": 60}, "exposure_s": 0.01, "colour_gains": [1.8, 1.6]}
+
+
+class Station:
+    """The driver on a simulated rig."""
+
+    def __init__(self, config: dict[str, Any] | None = None, **options: Any) -> None:
+        self.rig, self.stop = Rig(**options), threading.Event()
+        settings = Picamera2Config.model_validate({**CONFIG, **(config or {})})
+        self.driver = PiCamera(settings, self.rig.camera, self.rig.clock, self.stop)
+
+    def begin(self) -> None:
+        self.driver.begin(JobSettings())
+
+    def photograph(self) -> Planes:
+        frame = self.driver.collect(self.driver.expose())
+        assert frame is not None
+        assert isinstance(frame.image, Planes)
+        return frame.image
+
+    def hang(self, on: bool = True, *, stop_hangs: bool = False) -> None:
+        self.rig.camera.stop_hangs = stop_hangs
+        self.rig.faults.set("hang_camera", on)
+
+
+@pytest.mark.parametrize("align", [1, 64])
+def test_frames_are_planes_without_padding_in_full_range(align: int) -> None:
+    station = Station(stride_align=align)
+    station.begin()
+    planes, expected = station.photograph(), to_planes(COLOURS)
+    assert planes.shape == (60, 100)
+    for name in ("luma", "blue", "red"):
+        plane, wanted = getattr(planes, name), getattr(expected, name)
+        assert plane.flags.c_contiguous
+        assert np.abs(plane.astype(int) - wanted.astype(int)).max() <= 2, name
+    assert np.abs(to_bgr(planes).astype(int) - to_bgr(expected).astype(int)).max() <= 5
+
+
+def test_a_buffer_of_another_size_is_refused() -> None:
+    for shape in ((90, 98), (91, 100), (90, 101)):
+        with pytest.raises(FrameLost, match="100 x 60 px in YUV420 take 90 rows of at least 100 bytes"):
+            planes_of(np.zeros(shape, np.uint8), 100, 60)
+
+
+def test_a_frame_given_up_costs_a_restart_and_nothing_else() -> None:
+    station = Station()
+    station.begin()
+    station.photograph()
+    run = station.rig.camera.run
+    station.hang()
+    before_s = station.rig.clock.now_s()
+    with pytest.raises(ExposureTimeout) as caught:
+        station.photograph()
+    assert caught.value.values == {"timeout_s": 10.0}
+    assert station.rig.clock.now_s() - before_s == pytest.approx(10.0, abs=0.1)
+    station.hang(False)
+    for _ in range(5):
+        station.photograph()
+    assert station.rig.camera.run == run + 1
+
+
+def test_a_camera_that_does_not_stop_is_let_alone_until_it_does() -> None:
+    station = Station()
+    station.begin()
+    station.hang(stop_hangs=True)
+    with pytest.raises(ExposureTimeout, match="gave no frame within 10 s"):
+        station.photograph()
+    before_s = station.rig.clock.now_s()
+    with pytest.raises(ExposureTimeout, match="does not stop within 5 s"):
+        station.photograph()
+    station.driver.end()
+    assert station.rig.clock.now_s() - before_s == pytest.approx(10.0, abs=0.2)
+    with pytest.raises(CameraError, match="does not stop"):
+        station.begin()
+    station.driver.close()
+    assert station.rig.camera.is_open, "closing it would wait for ever"
+    station.hang(False)
+    station.begin()
+    station.photograph()
+    station.driver.close()
+    assert not station.rig.camera.is_open
+
+
+def test_the_emergency_stop_wakes_it_and_the_next_stack_begins_anew() -> None:
+    station = Station()
+    station.begin()
+    station.hang()
+    station.rig.clock.call_at(station.rig.clock.now_s() + 1.0, station.stop.set)
+    before_s = station.rig.clock.now_s()
+    with pytest.raises(Stopped):
+        station.photograph()
+    assert station.rig.clock.now_s() - before_s == pytest.approx(1.0, abs=0.1)
+    station.driver.end()
+    station.stop.clear()
+    station.hang(False)
+    station.begin()
+    station.photograph()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ExposureTime": 10_100}, "exposure 0.0101 s where the stack began with 0.01 s"),
+        ({"ExposureTime": 20_000}, "exposure 0.02 s where what was set is 0.01 s"),
+        ({"AnalogueGain": 1.01}, "gain 1.01 where the stack began with 1"),
+        ({"ColourGains": (1.8, 1.61)}, "colour gains 1.8 and 1.61 where the stack began with 1.8 and 1.6"),
+    ],
+)
+def test_a_frame_taken_otherwise_is_refused(change: dict[str, Any], message: str) -> None:
+    station = Station()
+    station.begin()
+    station.photograph()
+    station.rig.camera.set_controls(change)
+    with pytest.raises(FrameLost, match=re.escape(message)):
+        for _ in range(6):
+            station.photograph()
+    station.rig.camera.set_controls(LOCKED)
+    station.rig.clock.sleep(0.3)
+    station.photograph()
+
+
+def test_a_lens_that_was_moved_is_noticed() -> None:
+    station = Station({"lens_position": 2.0}, lens_um_per_dioptre=40.0)
+    station.begin()
+    station.photograph()
+    station.rig.camera.set_controls({"LensPosition": 2.1})
+    with pytest.raises(FrameLost, match=r"lens position 2\.1 dioptres where what was set is 2 dioptres"):
+        for _ in range(6):
+            station.photograph()
+
+
+def test_what_the_camera_cannot_do_is_said_beforehand() -> None:
+    with pytest.raises(CameraError, match="the camera has no AfMode, LensPosition") as caught:
+        Station({"lens_position": 2.0}).begin()
+    assert caught.value.values == {"absent": ["AfMode", "LensPosition"]}
+    for side in ("width", "height"):
+        size = {**CONFIG["frame_size"], side: 61}
+        with pytest.raises(ValueError, match="both sides must be even"):
+            Picamera2Config.model_validate({**CONFIG, "frame_size": size})
+
+
+@pytest.mark.parametrize("absent", ["ExposureTime", "AnalogueGain"])
+def test_a_frame_that_does_not_say_how_it_was_taken_is_refused(absent: str) -> None:
+    said = {"ExposureTime": 10_000, "AnalogueGain": 1.0}
+    assert Taken.of(said) == Taken(0.01, 1.0)
+    del said[absent]
+    with pytest.raises(FrameLost, match=f"without {absent}"):
+        Taken.of(said)
+
+
+def test_an_exposure_began_its_own_length_before_its_time_stamp() -> None:
+    assert began_s({"SensorTimestamp": 7_000_000_000}, 0.25) == pytest.approx(6.75)
+    with pytest.raises(FrameLost, match="without SensorTimestamp"):
+        began_s({}, 0.25)
+
+
+@pytest.mark.parametrize("shift_s", [-3600.0, 3600.0])
+def test_a_time_stamp_of_another_clock_is_noticed(shift_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that seem old are never taken; frames that seem to come from the future are refused."""
+    station = Station({"frame_timeout_s": 1.1})
+    station.begin()
+    honest, shift_ns = Request.get_metadata, round(shift_s * 1e9)
+
+    def shifted(request: Request) -> dict[str, Any]:
+        said = honest(request)
+        return {**said, "SensorTimestamp": said["SensorTimestamp"] + shift_ns}
+
+    def began_ns(request: Request) -> int:
+        return round(request.closed_s * 1e9) - 1000 * request.shot.exposure_us + shift_ns
+
+    monkeypatch.setattr(Request, "get_metadata", shifted)
+    monkeypatch.setattr(Request, "began_ns", property(began_ns))
+    with pytest.raises(ExposureTimeout if shift_s < 0 else FrameLost):
+        station.photograph()
+
+
+@pytest.mark.parametrize("buffers", [1, 2, 4])
+def test_every_buffer_goes_back(buffers: int) -> None:
+    station = Station({"buffer_count": buffers})
+    station.begin()
+    frames = [station.photograph() for _ in range(3 * buffers)]
+    assert len({id(frame.luma) for frame in frames}) == len(frames)
+    station.rig.clock.sleep(1.0)
+    assert station.rig.camera.capture_request(wait=1.0) is not None

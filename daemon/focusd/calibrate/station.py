@@ -14,6 +14,7 @@ from focusd.focus.tiles import Plane, brightness
 from focusd.halt import Halt
 from focusd.job import JobSettings
 from focusd.pictures.images import decode_image
+from focusd.pictures.planes import Planes
 from focusd.rail_spec import Reach
 from focusd.rig import Exposure, Rig
 
@@ -187,6 +188,8 @@ class Station:
         image = frame.image
         if image is None:
             image = decode_image(frame.encoded or b"", frame.name)
+        elif isinstance(image, Planes):
+            image = image.luma
         self._shots += 1
         log.info("frame %d: %s at %g um", self._shots, frame.name, self._rig.rail.position_um)
         return Shot(brightness(image), asked_s, exposure)

@@ -7,9 +7,9 @@ import threading
 from gpiozero import DigitalOutputDevice
 from gpiozero.pins import Factory
 
+from focusd.camera_config import DslrConfig
 from focusd.camera_spec import ShotTiming, stop_s
 from focusd.clock import Clock
-from focusd.config import DslrConfig
 from focusd.drivers.inbox import Inbox
 from focusd.errors import Stopped
 from focusd.job import JobSettings

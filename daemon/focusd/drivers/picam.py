@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import atexit
+import logging
 import threading
+from concurrent.futures import CancelledError
 from typing import Any
 
+from focusd.camera_config import Picamera2Config
 from focusd.camera_spec import stop_s
 from focusd.clock import Clock
-from focusd.config import Picamera2Config
+from focusd.drivers.picam_frames import Taken, began_s, planes_of
 from focusd.errors import CameraError, ExposureTimeout, FrameLost, Stopped
 from focusd.job import JobSettings
 from focusd.rig import Exposure, Frame
 
-# picamera2's RGB888 is B, G, R in memory: OpenCV's order (picamera2 manual, 4.2.2.2).
-_FORMAT = "RGB888"
-# Sensors quantise exposure to lines and gain to register steps.
-_EXPOSURE_TOLERANCE = 0.02
-_GAIN_TOLERANCE = 0.05
+log = logging.getLogger(__name__)
+
+# Luma and half-resolution colour, as the fusion keeps them: half the memory of RGB and nothing is converted.
+_FORMAT = "YUV420"
+# What `Planes` are; the default of picamera2's still configuration.
+_COLOUR_SPACE = "sYCC"
+# As wide as picamera2's own for stills, so that the exposure alone makes the frame time.
+_FRAME_US = (100, 1_000_000_000)
 _POLL_S = 0.05
 _LOCK_FRAMES = 30
+_STOP_TIMEOUT_S = 5.0
+# Python's float seconds and the sensor's nanoseconds agree to this.
+_CLOCK_GRAIN_S = 1e-6
 
 
 def open_picamera2(index: int) -> Any:
@@ -48,8 +58,14 @@ class PiCamera:
     """A Pi camera whose every frame began after the carriage came to rest.
 
     Frames run all the time, so the next buffer to arrive may show the move; the one taken is the first whose
-    exposure began after `expose` was called, by the sensor's own time stamp less the exposure time
-    (`Picamera2.capture_request`'s ``flush``), and that is checked again on its metadata.
+    exposure began after `expose` was called (`picam_frames.began_s`; ``capture_request``'s ``flush``), and
+    that is checked again on its metadata. Its buffer goes back as soon as its planes are copied.
+
+    A camera that gives no frame in time is stopped and started again before the next exposure. picamera2's
+    ``stop`` waits for its event loop for ever, and behind any capture that was given up; here the captures
+    are cancelled first and the wait has an end. While a stop has not come through, picamera2 holds its lock:
+    nothing is called but the wait. What blocks inside libcamera itself stops every thread of the program, for
+    its Python binding keeps the interpreter's lock; against that there is systemd's watchdog alone.
 
     Parameters
     ----------
@@ -61,6 +77,15 @@ class PiCamera:
         The rig's; the time stamps must be on it (CLOCK_MONOTONIC).
     stop : threading.Event
         The emergency stop; wakes every wait.
+
+    Notes
+    -----
+    Contiguous memory (CMA) for 4056 x 3040 px, reckoned from the buffers that libcamera makes and not
+    measured. Zero 2 W, 3 and 4 (vc4.cpp `allocateBuffers`): four of raw, 12 bits packed, 18.6 MB each, and
+    ``buffer_count`` + 1 of YUV420, 18.7 MB each: 112 MB with one, 130 MB with two. Pi 5 (pisp.cpp): eight of
+    raw size, 12.3 MB each where compressed and 24.7 MB where not, and ``buffer_count`` + 2: 173 to 272 MB
+    with two. One will do where memory is short: frames are dropped while it is away, at the price of a frame
+    time or so at each stop. Two is the default; nobody waits for more.
     """
 
     def __init__(self, config: Picamera2Config, camera: Any, clock: Clock, stop: threading.Event) -> None:
@@ -70,58 +95,44 @@ class PiCamera:
         self._stop = stop
         self._index = 0
         self._frame: Frame | None = None
+        self._first: Taken | None = None
         self._running = False
+        self._suspect = False
+        self._stopping: Any = None
 
     def begin(self, settings: JobSettings) -> None:
         """Start the camera and wait until the lock has taken hold; see `Camera.begin`."""
         del settings
         self._index = 0
-        self._frame = None
+        self._frame = self._first = None
         if not self._running:
-            size = (self._config.frame_size.width, self._config.frame_size.height)
-            self._camera.configure(
-                self._camera.create_still_configuration(
-                    main={"size": size, "format": _FORMAT}, buffer_count=self._config.buffer_count
-                )
-            )
-            got = self._camera.camera_configuration()["main"]
-            if (tuple(got["size"]), got["format"]) != (size, _FORMAT):
-                raise CameraError(
-                    f"the camera gives {got['size']} {got['format']} instead of {size} {_FORMAT}; set "
-                    "camera.frame_size to a size it has"
-                )
-            self._camera.set_controls(self._controls())
-            self._camera.start()
-            self._running = True
-        for _ in range(_LOCK_FRAMES):
-            request = self._next(0.0)
-            metadata = request.get_metadata()
-            request.release()
-            if not self._unlocked(metadata):
-                return
-        raise CameraError(f"after {_LOCK_FRAMES} frames the camera still shows {self._unlocked(metadata)}")
+            self._configure()
+            self._start()
+        elif self._suspect:
+            self._restart()
+        self._await_lock()
 
     def expose(self) -> Exposure:
         """Take the first frame begun from now on; see `Camera.expose`."""
+        if self._suspect:
+            self._restart()
+            self._await_lock()
         opened_s, at = self._clock.now_s(), self._clock.wall()
+        name = f"frame {self._index}"
         request = self._next(opened_s)
         try:
             metadata = request.get_metadata()
-            unlocked = self._unlocked(metadata)
+            taken = Taken.of(metadata)
+            unlocked = self._unlocked(taken)
             if unlocked:
-                raise FrameLost(f"frame {self._index}: {unlocked}: the exposure lock did not hold")
-            image = request.make_array("main")
+                raise FrameLost(f"{name}: {unlocked}: the exposure lock did not hold")
+            self._check_time(name, began_s(metadata, taken.exposure_s), opened_s)
+            array = request.make_array("main")
         finally:
             request.release()
-        exposure_s = metadata["ExposureTime"] * 1e-6
-        began_s = metadata["SensorTimestamp"] * 1e-9 - exposure_s
-        if began_s < opened_s - 1e-6:
-            raise FrameLost(
-                f"frame {self._index} began {opened_s - began_s:.4f} s before it was asked for: it may show "
-                "the move; is the sensor's clock the machine's?"
-            )
-        exposure = Exposure(self._index, opened_s, self._clock.now_s(), exposure_s, at)
-        self._frame = Frame(f"frame {self._index}", exposure, image=image)
+        size = self._config.frame_size
+        exposure = Exposure(self._index, opened_s, self._clock.now_s(), taken.exposure_s, at)
+        self._frame = Frame(name, exposure, image=planes_of(array, size.width, size.height))
         self._index += 1
         return exposure
 
@@ -137,48 +148,169 @@ class PiCamera:
         return True
 
     def end(self) -> None:
-        """Stop the camera; its buffers are free."""
+        """Stop the camera; its buffers are free. One that will not stop is left alone after 5 s."""
         self._frame = None
-        if self._running:
-            self._running = False
-            self._camera.stop()
+        if self._running and not self._halted():
+            log.error("the camera does not stop within %g s; the next stack will try again", _STOP_TIMEOUT_S)
 
     def close(self) -> None:
-        """Stop and give the camera back."""
+        """Stop and give the camera back; one that will not stop is left to the end of the process."""
         self.end()
+        if self._running:
+            # It would wait for the same stop when Python exits.
+            atexit.unregister(self._camera.close)
+            return
         self._camera.close()
 
     def stop_s(self, settings: JobSettings) -> float:
         """Time that the exposures of one stop take, s."""
         return stop_s(self._config, settings)
 
+    def _configure(self) -> None:
+        config, camera = self._config, self._camera
+        size = (config.frame_size.width, config.frame_size.height)
+        camera.configure(
+            camera.create_still_configuration(
+                main={"size": size, "format": _FORMAT},
+                # picamera2 would hold buffers for a raw stream and for a last frame that nobody asks for.
+                raw=None,
+                queue=False,
+                buffer_count=config.buffer_count,
+            )
+        )
+        got = camera.camera_configuration()
+        # libcamera's own type, whose text has the name in it.
+        main, colour_space = got["main"], str(got["colour_space"])
+        if (tuple(main["size"]), main["format"]) != (size, _FORMAT) or _COLOUR_SPACE not in colour_space:
+            raise CameraError(
+                f"the camera gives {main['size']} {main['format']} {colour_space} instead of {size} "
+                f"{_FORMAT} {_COLOUR_SPACE}; set camera.frame_size to a size it has",
+                size_px=tuple(main["size"]),
+                format=main["format"],
+                colour_space=colour_space,
+            )
+
+    def _start(self) -> None:
+        self._camera.set_controls(self._controls())
+        self._camera.start()
+        self._running, self._suspect = True, False
+
+    def _restart(self) -> None:
+        """Stop and start a camera that gave no frame.
+
+        Raises
+        ------
+        ExposureTimeout
+            It does not stop.
+        """
+        if not self._halted():
+            raise ExposureTimeout(
+                f"the camera gives no frames and does not stop within {_STOP_TIMEOUT_S:g} s; check its "
+                "cable, then restart focusd",
+                timeout_s=_STOP_TIMEOUT_S,
+            )
+        log.warning("the camera gave no frame in time: it was stopped and is started again")
+        self._start()
+
+    def _halted(self) -> bool:
+        """Ask the camera to stop, unless that was done, and wait; whether it has."""
+        if self._stopping is None:
+            # The event loop takes its jobs in order, and a capture's turn is over when a frame has come.
+            self._camera.cancel_all_and_flush()
+            self._stopping = self._camera.dispatch_functions([self._camera.stop_], wait=False, immediate=True)
+        self._suspect = True
+        deadline_s = self._clock.now_s() + _STOP_TIMEOUT_S
+        while True:
+            self._clock.sleep(0.0)  # a sign of life
+            try:
+                self._camera.wait(self._stopping, timeout=_POLL_S)
+            except TimeoutError:
+                if self._clock.now_s() >= deadline_s:
+                    return False
+            except Exception as error:  # noqa: BLE001  # libcamera's own: whatever it is, it has been stopped
+                log.warning("stopping the camera: %s", error)
+                break
+            else:
+                break
+        self._stopping, self._running = None, False
+        return True
+
     def _controls(self) -> dict[str, Any]:
-        config = self._config
-        exposure_us = round(config.exposure_s * 1e6)
-        controls: dict[str, Any] = {
-            "AeEnable": False,
-            "AwbEnable": False,
-            "ExposureTime": exposure_us,
+        """Return everything that has to be set for nothing to wander.
+
+        Raises
+        ------
+        CameraError
+            The camera has no control for something that was configured.
+        """
+        config, has = self._config, self._camera.camera_controls
+        needed: dict[str, Any] = {
+            "ExposureTime": round(config.exposure_s * 1e6),
             "AnalogueGain": config.gain,
-            "ColourGains": config.colour_gains,
-            "FrameDurationLimits": (exposure_us, max(exposure_us, 33_333)),
+            "FrameDurationLimits": _FRAME_US,
         }
         if config.lens_position is not None:
-            controls |= {"AfMode": 0, "LensPosition": config.lens_position}
-        return {name: value for name, value in controls.items() if name in self._camera.camera_controls}
+            needed |= {"AfMode": 0, "LensPosition": config.lens_position}
+        absent = [name for name in needed if name not in has]
+        if absent:
+            raise CameraError(
+                f"the camera has no {', '.join(absent)}: leave lens_position out for a module without a "
+                "focus drive; a camera whose exposure cannot be set cannot be used",
+                absent=absent,
+            )
+        # A monochrome sensor has no white balance.
+        spare = {"AeEnable": False, "AwbEnable": False, "ColourGains": config.colour_gains}
+        return {name: value for name, value in spare.items() if name in has} | needed
 
-    def _unlocked(self, metadata: dict[str, Any]) -> str:
+    def _await_lock(self) -> None:
+        """Let frames pass until one is taken as set; the rest of the stack must be like the first.
+
+        Raises
+        ------
+        CameraError
+            None of thirty is.
+        """
+        for _ in range(_LOCK_FRAMES):
+            request = self._next(0.0)
+            try:
+                taken = Taken.of(request.get_metadata())
+            finally:
+                request.release()
+            unlocked = self._unlocked(taken)
+            if not unlocked:
+                self._first = self._first or taken
+                return
+        raise CameraError(f"after {_LOCK_FRAMES} frames the camera still shows {unlocked}")
+
+    def _unlocked(self, taken: Taken) -> str:
         """Say what differs from the lock; empty when nothing does."""
-        exposure_s = metadata["ExposureTime"] * 1e-6
-        if abs(exposure_s / self._config.exposure_s - 1) > _EXPOSURE_TOLERANCE:
-            return f"an exposure of {exposure_s:g} s where {self._config.exposure_s:g} s was set"
-        gain = metadata.get("AnalogueGain", self._config.gain)
-        if abs(gain / self._config.gain - 1) > _GAIN_TOLERANCE:
-            return f"a gain of {gain:g} where {self._config.gain:g} was set"
-        return ""
+        return taken.unlike_set(Taken.wanted(self._config)) or (
+            taken.unlike_first(self._first) if self._first is not None else ""
+        )
+
+    def _check_time(self, name: str, begin_s: float, opened_s: float) -> None:
+        if opened_s - _CLOCK_GRAIN_S <= begin_s <= self._clock.now_s():
+            return
+        raise FrameLost(
+            f"{name} began {begin_s - opened_s:+.4f} s from when it was asked for, and came "
+            f"{self._clock.now_s() - opened_s:.4f} s after: it may show the move; is the sensor's clock the "
+            "machine's?",
+            began_s=begin_s,
+            asked_s=opened_s,
+        )
 
     def _next(self, after_s: float) -> Any:
-        """Wait for the next request whose exposure began at `after_s` or later."""
+        """Wait for the next request whose exposure began at `after_s` or later.
+
+        Raises
+        ------
+        ExposureTimeout
+            None came in time; the camera is started anew before the next is asked for.
+        CameraError
+            picamera2 says so.
+        Stopped
+            The emergency stop was pressed.
+        """
         deadline_s = self._clock.now_s() + self._config.frame_timeout_s
         job = self._camera.capture_request(wait=False, flush=round(after_s * 1e9))
         while True:
@@ -186,13 +318,17 @@ class PiCamera:
             try:
                 return self._camera.wait(job, timeout=_POLL_S)
             except TimeoutError as error:
+                # The job is still queued and would swallow a frame: a stop cancels it.
                 if self._stop.is_set():
-                    self._camera.cancel_all_and_flush()
+                    self._suspect = True
                     raise Stopped("the emergency stop was pressed while waiting for a frame") from error
                 if self._clock.now_s() >= deadline_s:
-                    self._camera.cancel_all_and_flush()
+                    self._suspect = True
                     raise ExposureTimeout(
                         f"the camera gave no frame within {self._config.frame_timeout_s:g} s; check its "
                         "cable, or raise camera.frame_timeout_s",
                         timeout_s=self._config.frame_timeout_s,
                     ) from error
+            except (KeyError, RuntimeError, OSError, CancelledError) as error:
+                self._suspect = True
+                raise CameraError(f"picamera2 gave no frame: {error!r}") from error

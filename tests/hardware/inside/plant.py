@@ -18,7 +18,8 @@ from typing import Any
 
 from lines import Lines, Tracer, Write
 
-from focusd.config import DslrConfig, load_config
+from focusd.camera_config import DslrConfig
+from focusd.config import load_config
 from focusd.notify import notify
 from focusd_sim.bench import Bench
 from focusd_sim.bench import Lines as Wiring
