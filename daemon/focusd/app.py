@@ -206,13 +206,10 @@ def _go_to(folder: Path) -> None:
         ) from error
 
 
-def _coarse_um(config: RailConfig) -> float:
-    """How far apart two stalls at the same end may be: two cycles of the field, of four full steps."""
-    return float(8 * config.steps_per_full_step * config.um_per_step)
-
-
 def _homing(config: RailConfig, home: HomeConfig) -> Homing:
     fast_um_s, slow_um_s = config.homing_um_s
+    # Two stalls at the same end may be two cycles of the field apart, of four full steps.
+    agree_um = 8 * config.full_step_um if home.by == "stall" else home.back_off_um / 10
     return Homing(
         direction=home.direction,
         position_um=home.position_um,
@@ -221,6 +218,6 @@ def _homing(config: RailConfig, home: HomeConfig) -> Homing:
         slow_um_s=slow_um_s,
         back_off_um=home.back_off_um,
         max_travel_um=home.max_travel_um,
-        agree_um=home.agree_um or (_coarse_um(config) if home.by == "stall" else home.back_off_um / 10),
+        agree_um=home.agree_um or agree_um,
         by_stall=home.by == "stall",
     )

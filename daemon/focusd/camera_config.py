@@ -57,7 +57,17 @@ class FrameSizeConfig(Strict):
     height: int = Field(ge=1, le=100_000)
 
 
-class DslrConfig(Strict):
+class FilesConfig(Strict):
+    """What the files of a camera are, where a camera makes files."""
+
+    frame_size: FrameSizeConfig | None = None
+    frame_colour: Literal["grey", "4:2:0", "4:4:4"] = Field(
+        "4:2:0", description="of the files that arrive; for foreseeing memory and disk, as frame_bits"
+    )
+    frame_bits: Literal[8, 16] = 8
+
+
+class DslrConfig(FilesConfig):
     """``[camera] kind = "dslr"``: a camera on focus and release lines, its frames from a folder."""
 
     kind: Literal["dslr"] = "dslr"
@@ -75,11 +85,6 @@ class DslrConfig(Strict):
     mirror_lockup_s: Seconds = Field(0.0, description="pause between mirror and shutter; 0: no lock-up")
     wake_s: Seconds = Field(0.0, description="half-press this long before the first shot, to wake the camera")
     frame_timeout_s: Seconds = Field(30.0, description="longest wait for a frame's file")
-    frame_size: FrameSizeConfig | None = None
-    frame_colour: Literal["grey", "4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="of the files that arrive; for foreseeing memory and disk, as frame_bits"
-    )
-    frame_bits: Literal[8, 16] = 8
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -116,7 +121,7 @@ class Picamera2Config(Strict):
         return self
 
 
-class Gphoto2Config(Strict):
+class Gphoto2Config(FilesConfig):
     """``[camera] kind = "gphoto2"``: a camera released, set and read over USB by libgphoto2."""
 
     kind: Literal["gphoto2"] = "gphoto2"
@@ -145,11 +150,6 @@ class Gphoto2Config(Strict):
     shutter_gap_s: Seconds = Field(0.0, description="pause between two exposures")
     post_shot_s: Seconds = Field(0.1, description="wait after exposure before the rail may move")
     frame_timeout_s: Seconds = Field(30.0, description="longest wait for the camera, and for a frame's file")
-    frame_size: FrameSizeConfig | None = None
-    frame_colour: Literal["grey", "4:2:0", "4:4:4"] = Field(
-        "4:2:0", description="of the files that arrive; for foreseeing memory and disk, as frame_bits"
-    )
-    frame_bits: Literal[8, 16] = 8
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -21,30 +21,33 @@ class ShotTiming:
     @classmethod
     def of(cls, config: DslrConfig, settings: JobSettings) -> ShotTiming:
         """Return the timing of a job with these settings."""
-
-        def either(asked: float | None, configured: float) -> float:
-            return configured if asked is None else asked
-
+        gap_s, post_s = shot_waits_s(config, settings)
         return cls(
-            press_s=either(settings.shutter_on_s, config.shutter_on_s),
-            gap_s=either(settings.shutter_gap_s, config.shutter_gap_s),
-            post_s=either(settings.post_shot_s, config.post_shot_s),
-            lockup_s=either(settings.mirror_lockup_s, config.mirror_lockup_s),
+            press_s=_either(settings.shutter_on_s, config.shutter_on_s),
+            gap_s=gap_s,
+            post_s=post_s,
+            lockup_s=_either(settings.mirror_lockup_s, config.mirror_lockup_s),
         )
 
 
-def shot_waits_s(config: Gphoto2Config, settings: JobSettings) -> tuple[float, float]:
+def _either(asked: float | None, configured: float) -> float:
+    return configured if asked is None else asked
+
+
+def shot_waits_s(config: DslrConfig | Gphoto2Config, settings: JobSettings) -> tuple[float, float]:
     """Return the waits between two exposures and after each, s, as the request says, else the configuration.
 
     Parameters
     ----------
-    config : Gphoto2Config
+    config : DslrConfig or Gphoto2Config
         The camera's.
     settings : JobSettings
         The job's; what it says of presses and of mirror lock-up concerns release lines alone.
     """
-    gap_s, post_s = settings.shutter_gap_s, settings.post_shot_s
-    return config.shutter_gap_s if gap_s is None else gap_s, config.post_shot_s if post_s is None else post_s
+    return (
+        _either(settings.shutter_gap_s, config.shutter_gap_s),
+        _either(settings.post_shot_s, config.post_shot_s),
+    )
 
 
 def stop_s(config: CameraConfig, settings: JobSettings) -> float:

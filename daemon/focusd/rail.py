@@ -149,7 +149,7 @@ class Rail:
     @property
     def position_um(self) -> float:
         """Position, um; means nothing while not `trusted`."""
-        return float(self._steps * self.spec.um_per_step)
+        return self.spec.um_at(self._steps)
 
     @property
     def position_steps(self) -> int:
@@ -294,7 +294,7 @@ class Rail:
         made = self._run(steps, self.spec.ramp(speed_um_s), (Until(endstop),))
         if made == steps:
             self.distrust()
-            travelled_um = float(abs(made) * self.spec.um_per_step)
+            travelled_um = self.spec.um_at(abs(made))
             raise EndstopNotFound(
                 f"the end stop did not trip within {travelled_um:g} um; check its wiring and "
                 f"rail.home.direction, {remedy}",
@@ -310,10 +310,11 @@ class Rail:
         made = 0
         if not any(end.reached for end in until) and self._run(away, ramp, until) == away:
             made = self._seek(sensor, toward, homing.fast_um_s, "or lower what stalls it (stall_threshold)")
-        if abs(made) * self.spec.um_per_step < homing.back_off_um - homing.agree_um:
+        made_um = self.spec.um_at(abs(made))
+        if made_um < homing.back_off_um - homing.agree_um:
             self.distrust()
             raise RailError(
-                f"the motor driver told of a stall {float(abs(made) * self.spec.um_per_step):g} um after "
+                f"the motor driver told of a stall {made_um:g} um after "
                 f"backing off {homing.back_off_um:g} um: a false one; check DIAG's wiring and "
                 "rail.home.active, the driver's status, and stall_threshold",
                 made=made,
@@ -327,7 +328,7 @@ class Rail:
         self._run(4 * steps, self.spec.ramp(self.spec.start_um_s), (Until(endstop, pressed=False),))
         if endstop.is_pressed:
             self.distrust()
-            backed_off_um = float(abs(4 * steps) * self.spec.um_per_step)
+            backed_off_um = self.spec.um_at(abs(4 * steps))
             raise RailError(
                 f"the end stop is still pressed after backing off {backed_off_um:g} um: stuck, or wired the "
                 "other way round (rail.home.active)",
@@ -337,7 +338,7 @@ class Rail:
 
     def _agree(self, apart: int, homing: Homing) -> None:
         """Refuse a switch that tripped at two places: one of them was false, and nobody knows which."""
-        apart_um = float(abs(apart) * self.spec.um_per_step)
+        apart_um = self.spec.um_at(abs(apart))
         if abs(apart) > 2 and apart_um > homing.agree_um:
             self.distrust()
             raise RailError(

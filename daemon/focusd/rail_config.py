@@ -129,6 +129,11 @@ class RailConfig(Strict, ABC):
         return exact(self.lead_um) / steps
 
     @property
+    def full_step_um(self) -> float:
+        """Travel of a full step of the motor."""
+        return float(self.steps_per_full_step * self.um_per_step)
+
+    @property
     def homing_um_s(self) -> tuple[float, float]:
         """Speeds of the fast and of the slow search for the end stop."""
         fast_um_s = min(2000.0, self.cruise_um_s)
@@ -250,8 +255,7 @@ class ChipRailConfig(RailConfig):
             return None
         stall = None
         if tmc.stall_threshold is not None:
-            full_step_um = float(self.um_per_step) * self.microsteps
-            stall = Stall(tmc.stall_threshold, self.homing_um_s[0] / full_step_um)
+            stall = Stall(tmc.stall_threshold, self.homing_um_s[0] / self.full_step_um)
         return TmcSettings(
             run_ma=tmc.run_ma,
             hold_ma=tmc.run_ma if tmc.hold_ma is None else tmc.hold_ma,
@@ -312,7 +316,7 @@ class ChipRailConfig(RailConfig):
                 "off further, or lower home.fast_um_s"
             ]
         # One cycle of the field is four full steps: no stall is told more finely than that.
-        coarse_um = float(4 * self.microsteps * self.um_per_step)
+        coarse_um = 4 * self.full_step_um
         near_um = self.low_um if home.direction == "down" else -self.high_um
         end_um = home.position_um if home.direction == "down" else -home.position_um
         if near_um < end_um + coarse_um:

@@ -87,6 +87,10 @@ class RailSpec:
         """Return the whole step nearest to a position; exact, whatever the distance."""
         return round(exact(position_um) / self.um_per_step)
 
+    def um_at(self, steps: int) -> float:
+        """Return the position, or the length, that so many steps are, um."""
+        return float(steps * self.um_per_step)
+
     @property
     def home_reference_um(self) -> float | None:
         """Where the rail will stand after homing, or None without an end stop."""
@@ -94,7 +98,7 @@ class RailSpec:
             return None
         if self.homing.go_to_um is not None:
             return self.homing.go_to_um
-        return float(self.home_steps(self.homing) * self.um_per_step)
+        return self.um_at(self.home_steps(self.homing))
 
     def home_steps(self, homing: Homing) -> int:
         """Return the step count at the end stop.
@@ -160,12 +164,12 @@ class RailSpec:
         if ahead >= 0 and taken_up + ahead >= reach.run_up_steps:
             return [target - at_steps] if ahead else []
         before = target - sign * reach.run_up_steps
-        before_um = float(before * self.um_per_step)
+        before_um = self.um_at(before)
         if not self.low_um <= before_um <= self.high_um:
             raise OutOfTravel(
                 f"position {position_um:g} um must be reached from {before_um:g} um (backlash and pre-run), "
                 f"outside the rail's limits {self.low_um:g} to {self.high_um:g} um; stay "
-                f"{float(reach.run_up_steps * self.um_per_step):g} um inside them",
+                f"{self.um_at(reach.run_up_steps):g} um inside them",
                 position_um=position_um,
                 run_up_from_um=before_um,
                 low_um=self.low_um,

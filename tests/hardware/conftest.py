@@ -104,7 +104,8 @@ def _plans() -> dict[str, _Plan]:
     }
 
 
-def _refuse(reason: str) -> NoReturn:
+def refuse(reason: str) -> NoReturn:
+    """Skip with the reason; in CI (FOCUSD_NO_SKIP set) fail with it."""
     if os.environ.get("FOCUSD_NO_SKIP"):
         pytest.fail(f"skipped where it may not: {reason}")
     pytest.skip(reason)
@@ -114,10 +115,10 @@ def _refuse(reason: str) -> NoReturn:
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the kernel, built by ``.ci/hardware`` or taken from FOCUSD_HARDWARE."""
     if platform.machine() != "x86_64":
-        _refuse(f"user-mode Linux runs on x86_64, this machine is {platform.machine()}")
+        refuse(f"user-mode Linux runs on x86_64, this machine is {platform.machine()}")
     for path in _NEEDED:
         if not Path(path).exists():
-            _refuse(f"{path} is not here (apt install systemd udev mosquitto mosquitto-clients)")
+            refuse(f"{path} is not here (apt install systemd udev mosquitto mosquitto-clients)")
     packed = Path(os.environ.get("FOCUSD_HARDWARE", "/nonexistent")) / "linux-gpio-sim.xz"
     if packed.exists():
         program = tmp_path_factory.mktemp("kernel") / "linux"
@@ -127,7 +128,7 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     caches = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     built = caches / "focusd-hardware" / "linux-gpio-sim"
     if not built.exists():
-        _refuse("no kernel: .ci/hardware builds one, or set FOCUSD_HARDWARE to a folder that has it")
+        refuse("no kernel: .ci/hardware builds one, or set FOCUSD_HARDWARE to a folder that has it")
     return built
 
 

@@ -52,18 +52,11 @@ class BacklashPlan:
     passes: int
 
 
-def positions(station: Station, plan: BacklashPlan) -> Numbers:
-    """Return the steps at which frames are taken, ascending."""
-    middle = station.spec.steps_at(station.centre_um)
-    first = middle - plan.spacing * (plan.count - 1) // 2
-    return first + plan.spacing * np.arange(plan.count, dtype=np.float64)
-
-
 def route(station: Station, plan: BacklashPlan) -> None:
     """Check the whole way against the limits; see `Station.check`."""
-    at = positions(station, plan)
+    at = station.frame_steps(plan.spacing, plan.count)
     ends = (at[0] - plan.run_in, at[-1] + plan.run_in)
-    station.check((_um(station, int(end)), Reach("up", 0)) for end in ends)
+    station.check((station.spec.um_at(int(end)), Reach("up", 0)) for end in ends)
     station.check([(station.centre_um, station.spec.reach())])
 
 
@@ -77,7 +70,7 @@ def measure(station: Station, plan: BacklashPlan) -> Finding:
     RailError, CameraError, Stopped
         As the rig says.
     """
-    at = positions(station, plan)
+    at = station.frame_steps(plan.spacing, plan.count)
     up, down = [], []
     for number in range(plan.passes):
         log.info("pass %d of %d", number + 1, plan.passes)
@@ -135,10 +128,10 @@ def measure(station: Station, plan: BacklashPlan) -> Finding:
 def _sweep(station: Station, plan: BacklashPlan, at: Numbers, side: Literal["up", "down"]) -> Numbers:
     """Detail of each tile on the way in one direction: (positions ascending, tiles)."""
     reach, way = Reach(side, 0), at if side == "up" else at[::-1]
-    station.go(_um(station, int(way[0]) - SIGN[side] * plan.run_in), reach)
+    station.go(station.spec.um_at(int(way[0]) - SIGN[side] * plan.run_in), reach)
     energies = []
     for steps in way:
-        shot = station.photograph_at(_um(station, int(steps)), plan.settle_s, reach)
+        shot = station.photograph_at(station.spec.um_at(int(steps)), plan.settle_s, reach)
         shorter = min(shot.frame.shape)
         tile_px = max(min(_LEAST_TILE_PX, shorter), shorter // _TILES_A_SIDE)
         energies.append(Tiles.of(shot.frame, tile_px).energy.ravel())
@@ -152,10 +145,6 @@ def _plays(at: Numbers, up: Numbers, down: Numbers) -> Numbers:
     found = [shift(at, up[:, i], down[:, i], float(guess[i])) for i in np.flatnonzero(np.isfinite(guess))]
     plays = np.array(found, np.float64)
     return plays[np.isfinite(plays)]
-
-
-def _um(station: Station, steps: int) -> float:
-    return float(steps * station.spec.um_per_step)
 
 
 def _draw(at_um: Numbers, up: Numbers, down: Numbers, plays_um: Numbers, play_um: float, path: Path) -> None:

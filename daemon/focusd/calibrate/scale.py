@@ -75,17 +75,10 @@ class _Composite:
         self.picture[:rows, :cols][where] = _even(frame)[:rows, :cols][where]
 
 
-def positions(station: Station, plan: ScalePlan) -> Numbers:
-    """Return the steps at which frames are taken, ascending."""
-    middle = station.spec.steps_at(station.centre_um)
-    first = middle - plan.spacing * (plan.count - 1) // 2
-    return first + plan.spacing * np.arange(plan.count, dtype=np.float64)
-
-
 def route(station: Station, plan: ScalePlan) -> None:
     """Check the whole way against the limits; see `Station.check`."""
-    reach, at = station.spec.reach(), positions(station, plan)
-    ends = (float(int(end) * station.spec.um_per_step) for end in (at[0], at[-1]))
+    reach, at = station.spec.reach(), station.frame_steps(plan.spacing, plan.count)
+    ends = (station.spec.um_at(int(end)) for end in (at[0], at[-1]))
     station.check((end, reach) for end in (*ends, station.centre_um))
 
 
@@ -99,12 +92,12 @@ def measure(station: Station, plan: ScalePlan) -> Finding:
     RailError, CameraError, Stopped
         As the rig says.
     """
-    at = positions(station, plan)
+    at = station.frame_steps(plan.spacing, plan.count)
     order = at if station.spec.approach == "up" else at[::-1]
     energies: dict[float, Numbers] = {}
     composite: _Composite | None = None
     for steps in order:
-        shot = station.photograph_at(float(int(steps) * station.spec.um_per_step), plan.settle_s)
+        shot = station.photograph_at(station.spec.um_at(int(steps)), plan.settle_s)
         least, most = _TILE_PX
         side_px = int(np.clip(min(shot.frame.shape) // _TILES_A_SIDE, least, most))
         tiles = Tiles.of(shot.frame, side_px)

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from focusd.clock import Clock
 from focusd.errors import CameraError, ExposureTimeout, FrameLost, NotHomed, Stopped
-from focusd.focus.tiles import Plane, brightness
+from focusd.focus.tiles import Numbers, Plane, brightness
 from focusd.halt import Halt
 from focusd.job import JobSettings
 from focusd.pictures.images import decode_image
@@ -86,6 +88,11 @@ class Station:
         self._clock = clock
         self._stop = stop
         self._shots = 0
+
+    def frame_steps(self, spacing: int, count: int) -> Numbers:
+        """Return the steps of `count` frames about the centre, `spacing` steps apart, ascending."""
+        first = self.spec.steps_at(self.centre_um) - spacing * (count - 1) // 2
+        return first + spacing * np.arange(count, dtype=np.float64)
 
     def check(self, route: Iterable[tuple[float, Reach]]) -> None:
         """Refuse a route that leaves the rail's limits; moves nothing.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,15 +18,11 @@ from focusd.drivers.gphoto2 import Gphoto2
 from focusd.halt import Halt
 from focusd.job import JobSettings
 
+from ..conftest import refuse
+
 FILE_BYTES = 60_000
 """The virtual camera looks up its file's length once for each session, so every picture has the same."""
 SETTINGS = JobSettings(post_shot_s=0.0, shutter_gap_s=0.0)
-
-
-def _refuse(reason: str) -> NoReturn:
-    if os.environ.get("FOCUSD_NO_SKIP"):
-        pytest.fail(f"skipped where it may not: {reason}")
-    pytest.skip(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +80,7 @@ def library() -> Any:
         try:
             import gphoto2
         except ImportError:
-            _refuse('python-gphoto2 is not installed (pip install "focusd[gphoto2]")')
+            refuse('python-gphoto2 is not installed (pip install "focusd[gphoto2]")')
     return gphoto2
 
 
@@ -93,7 +88,7 @@ def library() -> Any:
 def stand(library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stand]:
     virtual = Path(library.__file__).parent / "libgphoto2" / "vusb"
     if not (virtual / "vusb.so").exists():
-        _refuse(f"no virtual camera in {virtual.parent}: this gphoto2 is not the wheel of PyPI")
+        refuse(f"no virtual camera in {virtual.parent}: this gphoto2 is not the wheel of PyPI")
     card = Card(tmp_path / "card")
     card.folder.mkdir()
     card.show_grey(128)
