@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -11,12 +12,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from focusd.camera_config import CameraConfig
 from focusd.errors import ConfigError
-from focusd.job import FusionMode, Preference
+from focusd.job import FusionMode, KeepFrames, Preference
 from focusd.optics import Optics
-from focusd.rail_config import AnyRailConfig, ChipRailConfig, PositiveFloat
+from focusd.rail_config import AnyRailConfig, ChipRailConfig, Pin, PositiveFloat
 from focusd.schema import FilePath, Seconds, Strict, complaints
 from focusd.slab_plan import LARGEST_SLAB, SlabPlan
 
+LIGHT_NAME = r"^[a-z0-9_-]{1,32}$"
+LightName = Annotated[str, Field(pattern=LIGHT_NAME)]
 RIG_NAME = r"^[a-z0-9_-]{1,32}$"
 
 
@@ -127,6 +130,14 @@ class StackConfig(Strict):
     slab_overlap: int = Field(0, ge=0, lt=LARGEST_SLAB, description="stops a slab shares with the next")
     prefer: Preference = Field("none", description="end that wins where two depths answer about alike")
     fusion_mode: FusionMode = Field("default", description="the best picture, or fast: a little less, sooner")
+    keep_frames: KeepFrames = Field(
+        "off", description="frames kept in the run's folder: as they came, or as JPEG"
+    )
+    lights: tuple[LightName, ...] = Field(
+        (), strict=False, max_length=16, description="lights that take turns at each stop"
+    )
+    retries: int = Field(10, ge=0, le=1000, description="frames of a job that may be taken again in all")
+    preflight: bool = Field(True, description="look at a test frame before each stack")
     default_preset: str | None = None
 
     @model_validator(mode="after")
@@ -134,6 +145,15 @@ class StackConfig(Strict):
         if self.slab:
             SlabPlan(self.slab, self.slab_overlap)
         return self
+
+
+class LightConfig(Strict):
+    """``[lights.NAME]``: a lamp on a pin, through whatever switches its current."""
+
+    pin: Pin
+    active: Literal["high", "low"] = Field("high", description="level that lights it")
+    on: Literal["job", "shot"] = Field("shot", description="burns for the whole job, or for exposures only")
+    warm_up_s: Seconds = Field(0.0, description="from switching on to steady light")
 
 
 class PreviewConfig(Strict):
@@ -155,6 +175,7 @@ class Config(Strict):
     optics: OpticsConfig | None = None
     stack: StackConfig = StackConfig()
     preview: PreviewConfig = PreviewConfig()
+    lights: dict[LightName, LightConfig] = Field({}, max_length=16)
     presets: dict[str, dict[str, Any]] = Field({}, max_length=100)
     sim: dict[str, Any] = Field({}, description="read by focusd-sim alone: the physics behind the pins")
 
@@ -165,6 +186,9 @@ class Config(Strict):
             raise ValueError("; ".join(doubled))
         if self.gpio == "rpigpio" and self.pulses == "native":
             raise ValueError('rail.pulses "native" needs gpio "lgpio"; with "rpigpio" Python times the steps')
+        turns = light_faults(self.stack.lights, self.lights)
+        if turns:
+            raise ValueError(f"stack.lights: {turns}")
         default = self.stack.default_preset
         if default is not None and default not in self.presets:
             raise ValueError(f"stack.default_preset '{default}' is not in [presets]")
@@ -176,6 +200,27 @@ class Config(Strict):
         if not isinstance(self.rail, ChipRailConfig):
             return "pins"
         return self.rail.pulses or ("native" if self.gpio == "lgpio" else "pins")
+
+
+def light_faults(turns: Sequence[str], lights: Mapping[str, LightConfig]) -> str:
+    """Say what is wrong with lights that are to take turns; empty when nothing is.
+
+    Parameters
+    ----------
+    turns : sequence of str
+        Their names.
+    lights : mapping
+        The rig's.
+    """
+    unknown = [name for name in turns if name not in lights]
+    if unknown:
+        return f"there is no light {', '.join(unknown)}; there are: {', '.join(sorted(lights)) or 'none'}"
+    if len(set(turns)) < len(turns):
+        return f"a light is named twice: {', '.join(turns)}"
+    steady = [name for name in turns if lights[name].on == "job"]
+    if steady:
+        return f'{", ".join(steady)} burns for the whole job and takes no turns: set on = "shot"'
+    return ""
 
 
 def doubled_pins(table: dict[str, Any]) -> list[str]:

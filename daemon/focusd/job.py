@@ -29,6 +29,7 @@ Hold = Literal["always", "job", "off"]
 ReturnTo = Literal["none", "start", "end", "centre"]
 Preference = Literal["none", "front", "back"]
 FusionMode = Literal["default", "fast"]
+KeepFrames = Literal["off", "source", "jpeg"]
 
 
 class JobStatus(StrEnum):
@@ -81,6 +82,12 @@ class JobSettings:
         Which end wins where two depths answer about alike: high positions are in front.
     fusion_mode : {'default', 'fast'} or None
         The best picture, or a little less in less time.
+    keep_frames : {'off', 'source', 'jpeg'} or None
+        Whether each frame is kept in the run's folder: as it came without loss, or as JPEG.
+    lights : tuple of str
+        Lights that take turns at each stop, one exposure each; the first one's frames are fused.
+    force : bool
+        Begin whatever the test frame shows.
     """
 
     settle_s: float | None = None
@@ -99,6 +106,14 @@ class JobSettings:
     slab_overlap: int | None = None
     prefer: Preference | None = None
     fusion_mode: FusionMode | None = None
+    keep_frames: KeepFrames | None = None
+    lights: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def exposures_per_stop(self) -> int:
+        """Exposures at each stop, from 1: `shots_per_step` with each light."""
+        return self.shots_per_step * max(1, len(self.lights))
 
     @property
     def slab_plan(self) -> SlabPlan | None:
@@ -153,6 +168,7 @@ class Job:
     status: JobStatus = JobStatus.QUEUED
     done: int = 0
     missing: tuple[int, ...] = ()
+    retaken: int = 0
     eta_s: float | None = None
     error: str | None = None
     code: str | None = None
@@ -173,6 +189,14 @@ class StopDone:
     index: int
     missing: bool = False
     eta_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retaken:
+    """A frame that was lost or unusable is taken again."""
+
+    index: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +231,7 @@ class Ended:
     result: dict[str, Any] | None = None
 
 
-JobEvent = Started | StopDone | Paused | Resumed | Captured | Finished | Ended
+JobEvent = Started | StopDone | Retaken | Paused | Resumed | Captured | Finished | Ended
 
 
 def advance(job: Job, event: JobEvent) -> Job:
@@ -225,6 +249,8 @@ def advance(job: Job, event: JobEvent) -> Job:
         case S.RUNNING | S.PAUSED, StopDone(index, missing, eta_s):
             lost = (*job.missing, index) if missing else job.missing
             return replace(job, done=job.done + 1, missing=lost, eta_s=eta_s)
+        case S.RUNNING | S.PAUSED, Retaken():
+            return replace(job, retaken=job.retaken + 1)
         case S.RUNNING, Paused():
             return replace(job, status=S.PAUSED, eta_s=None)
         case S.PAUSED, Resumed():

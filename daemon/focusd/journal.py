@@ -28,6 +28,7 @@ from focusd.job import (
     JobStatus,
     Paused,
     Resumed,
+    Retaken,
     Started,
     StopDone,
     advance,
@@ -233,7 +234,7 @@ def replayed(run_id: str, lines: Iterable[dict[str, Any]]) -> Job:
                     run_id,
                     ZPlan(**{key: _tuple(value) for key, value in line["z_plan"].items()}),
                     _plan(line["plan"]),
-                    JobSettings(**line["settings"]),
+                    JobSettings(**{key: _tuple(value) for key, value in line["settings"].items()}),
                     line["job_id"],
                     line["request"],
                 )
@@ -253,6 +254,8 @@ def _event(line: dict[str, Any]) -> JobEvent | None:
             return Started(_plan(facts["plan"]))
         case "stopdone":
             return StopDone(**facts)
+        case "retaken":
+            return Retaken(**facts)
         case "paused":
             return Paused()
         case "resumed":

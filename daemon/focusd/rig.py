@@ -60,6 +60,53 @@ class Frame:
     encoded: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """Which picture of a stack a frame is.
+
+    Parameters
+    ----------
+    stop_index : int
+        Of the plan, from 0.
+    number : int
+        Among the exposures of its stop, from 0. A shot that is taken again keeps its number.
+    planned_um, position_um : float
+        Where the stop should be, and where the rail's steps put it.
+    light : str or None
+        The light it was taken by; None where lights do not take turns.
+    """
+
+    stop_index: int
+    number: int
+    planned_um: float
+    position_um: float
+    light: str | None = None
+
+
+class Lights(Protocol):
+    """Lamps on pins. Used by the job thread only."""
+
+    def begin(self) -> float:
+        """Switch on what burns for a whole job; return the longest warm-up among it, s."""
+        ...
+
+    def turn_on(self, name: str | None) -> float:
+        """Switch on what burns for a shot: one light alone, or all of them (None); return the warm-up, s."""
+        ...
+
+    def turn_off(self) -> None:
+        """Switch off what burns for a shot."""
+        ...
+
+    def end(self) -> None:
+        """All off. Safe to call at any time, more than once."""
+        ...
+
+    def close(self) -> None:
+        """All off, and give the pins back."""
+        ...
+
+
 class Camera(Protocol):
     """Takes photographs. Used by the job thread only; every wait wakes on the emergency stop."""
 
@@ -127,6 +174,8 @@ class Rig:
     ----------
     rail, camera
         The parts.
+    lights : Lights, optional
+        Where there are any.
     witness : callable, optional
         Asked once after each stack for what an observer outside the daemon saw (the simulator's truth);
         goes into the run's record as it is.
@@ -134,14 +183,19 @@ class Rig:
 
     rail: Rail
     camera: Camera
+    lights: Lights | None = None
     witness: Callable[[], dict[str, Any]] | None = None
 
     def make_safe(self) -> None:
-        """Motor off, camera lines released. Safe to call at any time, more than once."""
+        """Motor off, camera lines released, lights off. Safe to call at any time, more than once."""
         try:
             self.rail.release()
         finally:
-            self.camera.end()
+            try:
+                self.camera.end()
+            finally:
+                if self.lights is not None:
+                    self.lights.end()
 
     def close(self) -> None:
         """Make safe and give the hardware back."""
@@ -151,4 +205,8 @@ class Rig:
             try:
                 self.rail.close()
             finally:
-                self.camera.close()
+                try:
+                    self.camera.close()
+                finally:
+                    if self.lights is not None:
+                        self.lights.close()

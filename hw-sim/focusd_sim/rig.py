@@ -157,7 +157,7 @@ def build(
     # Python times the steps unless the file says otherwise: the demo needs no compiler.
     native = isinstance(rail, ChipRailConfig) and rail.pulses == "native"
     board = sim_board(factory, seen) if native else None
-    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop, board), camera, witness)
+    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop, board), camera, witness=witness)
     return SimulatedRig(real_rig, bench, scene, truth, faults, factory, clock, sim.centre_um)
 
 

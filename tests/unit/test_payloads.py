@@ -218,6 +218,9 @@ def test_a_job_s_settings_all_arrive() -> None:
         "slab_overlap": 3,
         "prefer": "front",
         "fusion_mode": "fast",
+        "keep_frames": "source",
+        "lights": ("left", "right"),
+        "force": True,
     }
     assert set(asked) == set(JobSettings.__dataclass_fields__)
     assert parse(JobStart, asked).settings() == JobSettings(**asked)

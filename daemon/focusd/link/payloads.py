@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from focusd.config import OpticsConfig
+from focusd.config import LightName, OpticsConfig
 from focusd.errors import PlanError, RequestError
-from focusd.job import FusionMode, JobSettings, Preference
+from focusd.job import FusionMode, JobSettings, KeepFrames, Preference
 from focusd.plan import MAX_STOPS, ZPlan
 from focusd.schema import Strict, complaints
 from focusd.slab_plan import LARGEST_SLAB
@@ -114,6 +114,13 @@ class JobStart(Request):
         None, description="end that wins where two depths answer about alike; high positions are in front"
     )
     fusion_mode: FusionMode | None = Field(None, description="fast: a little less of a picture, sooner")
+    keep_frames: KeepFrames | None = Field(
+        None, description="frames kept in the run's folder: as they came, or as JPEG"
+    )
+    lights: Annotated[tuple[LightName, ...], Field(strict=False, max_length=16)] | None = Field(
+        None, description="lights that take turns at each stop; the first one's frames are fused"
+    )
+    force: bool = Field(False, description="begin whatever the test frame shows")
 
     @model_validator(mode="after")
     def _slabs(self) -> Self:
