@@ -6,14 +6,13 @@ and at the end asks for the prints: the files of the run.
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from focusd.checkpoint import Saver, StateError, read_state
 from focusd.config import PreviewConfig
@@ -28,12 +27,10 @@ from focusd.pictures.metadata import Metadata, stack_text
 from focusd.pictures.metadata import read as read_metadata
 from focusd.pictures.planes import Planes
 from focusd.pictures.samples import Image
-from focusd.rig import Frame
+from focusd.rig import Frame, Shot
 from focusd.slabs import Slab, Slabs
+from focusd.tray import Tray
 from focusd.worker import Worker
-
-_TRAY = 2
-_WAIT_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +92,15 @@ NO_PRINTS: dict[str, Any] = dict.fromkeys(("url", "sha256", "bytes", "width", "h
 
 @dataclass(frozen=True, slots=True)
 class _Negative:
-    stop_index: int
-    position_um: float
+    shot: Shot
     frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class _CatchUp:
+    """Answer when all that was handed in before has been looked at."""
+
+    reply: queue.SimpleQueue[FocusdError | None] = field(default_factory=queue.SimpleQueue)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +136,7 @@ class _Plate:
     metadata: Metadata
 
 
-_Item = _Negative | _Develop | _Restore | _Begin
-_Answer = TypeVar("_Answer")
+_Item = _Negative | _CatchUp | _Develop | _Restore | _Begin
 
 
 class Darkroom:
@@ -173,7 +175,7 @@ class Darkroom:
         self.image_limit_bytes = image_limit_bytes
         self._stop = stop
         self._discard = discard
-        self._tray: queue.Queue[_Item | None] = queue.Queue(_TRAY)
+        self._tray: Tray[_Item] = Tray(stop)
         self._fusion = Fusion()
         self._saver: Saver | None = None
         self._admit: Callable[[FrameForm], None] | None = None
@@ -183,10 +185,10 @@ class Darkroom:
         self._planes: Planes | None = None
         self._metadata = Metadata()
         self._stops: set[int] = set()
-        self._spoiled: list[int] = []
+        # By stop and number of the shot.
+        self._spoiled: set[tuple[int, int]] = set()
+        self._newly_spoiled: queue.SimpleQueue[Shot] = queue.SimpleQueue()
         self._previewed_s = 0.0
-        self._closed = threading.Event()
-        self._beat: Callable[[], None] = lambda: None
 
     # The job thread's side.
 
@@ -215,9 +217,10 @@ class Darkroom:
         fusion : Fusion, optional
             An empty one, with the settings to fuse by.
         """
-        self._beat = beat
+        self._tray.beat = beat
         self._spoiled_in_a_row, self._refusal = 0, None  # the fuse thread is idle between two stacks
-        self._put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion))
+        self.spoiled()
+        self._tray.put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion))
 
     def restore(self, path: Path, beat: Callable[[], None], alarm: Callable[[], None]) -> None:
         """Go back to a stack as its saver left it, so that `develop` can be asked for; blocks meanwhile.
@@ -238,12 +241,12 @@ class Darkroom:
         FocusdError
             The fuse thread is gone.
         """
-        self._beat = beat
+        self._tray.beat = beat
         order = _Restore(path)
-        self._put(order, alarm)
-        self._await(order.reply, "while a saved stack was read", alarm)
+        self._tray.put(order, alarm)
+        self._tray.wait(order.reply, "while a saved stack was read", alarm)
 
-    def deliver(self, stop_index: int, position_um: float, frame: Frame) -> None:
+    def deliver(self, shot: Shot, frame: Frame) -> None:
         """Hand in a frame; blocks while the tray is full.
 
         Raises
@@ -263,7 +266,29 @@ class Darkroom:
                 "the camera and the way its files take, then start again",
                 spoiled_in_a_row=self._spoiled_in_a_row,
             )
-        self._put(_Negative(stop_index, position_um, frame))
+        self._tray.put(_Negative(shot, frame))
+
+    def spoiled(self, *, settled: bool = False) -> list[Shot]:
+        """Return the shots whose frames could not be used, each once; a later frame may make up for one.
+
+        Parameters
+        ----------
+        settled : bool
+            Wait first until every frame that was delivered has been looked at.
+
+        Raises
+        ------
+        Stopped
+            The emergency stop was pressed meanwhile.
+        """
+        if settled:
+            order = _CatchUp()
+            self._tray.put(order)
+            self._tray.wait(order.reply, "while the last frames were fused")
+        shots = []
+        while not self._newly_spoiled.empty():
+            shots.append(self._newly_spoiled.get())
+        return shots
 
     def develop(self, folder: Path, alarm: Callable[[], None]) -> Prints:
         """Finish the stack and write its files into `folder`; blocks until they are on disk.
@@ -284,46 +309,12 @@ class Darkroom:
             The disk would not take them, or the fuse thread is gone.
         """
         order = _Develop(folder)
-        self._put(order, alarm)
-        return self._await(order.reply, "while the picture was finished", alarm)
+        self._tray.put(order, alarm)
+        return self._tray.wait(order.reply, "while the picture was finished", alarm)
 
     def close(self) -> None:
         """Ask the thread to end once the tray is empty."""
-        while not self._closed.is_set():
-            with contextlib.suppress(queue.Full):
-                self._tray.put(None, timeout=_WAIT_S)
-                return
-
-    def _await(
-        self, reply: queue.SimpleQueue[_Answer | FocusdError], when: str, alarm: Callable[[], None]
-    ) -> _Answer:
-        while True:
-            self._beat()
-            try:
-                answer = reply.get(timeout=_WAIT_S)
-            except queue.Empty:
-                self._check(when, alarm)
-                continue
-            if isinstance(answer, FocusdError):
-                raise answer
-            return answer
-
-    def _put(self, item: _Item, alarm: Callable[[], None] | None = None) -> None:
-        while True:
-            self._beat()
-            try:
-                return self._tray.put(item, timeout=_WAIT_S)
-            except queue.Full:
-                self._check("while the fusion was behind", alarm)
-
-    def _check(self, when: str, alarm: Callable[[], None] | None) -> None:
-        """Whoever waits for the fuse thread must not wait for ever, nor miss the emergency stop."""
-        if self._closed.is_set():
-            raise FocusdError(f"the fuse thread ended {when}; the daemon is about to end as well")
-        if self._stop.is_set():
-            if alarm is None:
-                raise Stopped(f"the emergency stop was pressed {when}")
-            alarm()
+        self._tray.close()
 
     # The fuse thread's side.
 
@@ -332,13 +323,13 @@ class Darkroom:
         try:
             self._work(worker)
         finally:
-            self._closed.set()
+            self._tray.abandon()
 
     def _work(self, worker: Worker) -> None:
         while True:
             worker.beat()
             try:
-                item = self._tray.get(timeout=1.0)
+                item = self._tray.take(1.0)
             except queue.Empty:
                 continue
             match item:
@@ -352,6 +343,8 @@ class Darkroom:
                 case _Negative():
                     self._fuse(item)
                     self._save(worker)
+                case _CatchUp(done):
+                    done.put(None)
                 case _Restore(path, back):
                     back.put(self._read(path, worker))
                 case _Develop(folder, reply):
@@ -362,40 +355,40 @@ class Darkroom:
         self._saver, self._admit, self._slabs = saver, None, None
         self._metadata = Metadata()
         self._stops = set()
-        self._spoiled = []
+        self._spoiled = set()
         self._previewed_s = time.monotonic()
 
     def _fuse(self, negative: _Negative) -> None:
         if self._discard or self._refusal is not None:
             return
-        frame = negative.frame
+        shot, frame = negative.shot, negative.frame
         try:
             image = self._image_of(frame)
             if self._fusion.frames == 0 and not self._fits(image, frame):
                 return
-            self._fusion.add(image, negative.position_um)
+            self._fusion.add(image, shot.position_um)
         except (FrameLost, FusionError) as error:
-            self._spoiled.append(negative.stop_index)
+            self._spoiled.add((shot.stop_index, shot.number))
+            self._newly_spoiled.put(shot)
             self._spoiled_in_a_row += 1
-            self._post(FrameSpoiled(negative.stop_index, frame.name, str(error)))
+            self._post(FrameSpoiled(shot.stop_index, frame.name, str(error)))
             return
         self._spoiled_in_a_row = 0
-        self._stops.add(negative.stop_index)
-        self._post(FrameFused(negative.stop_index, self._fusion.frames))
-        self._cut(negative, image)
+        self._stops.add(shot.stop_index)
+        self._spoiled.discard((shot.stop_index, shot.number))
+        self._post(FrameFused(shot.stop_index, self._fusion.frames))
+        self._cut(shot, image)
         now_s = time.monotonic()
         if self._fusion.frames == 1 or now_s - self._previewed_s >= self._preview.interval_s:
             self._previewed_s = now_s
             picture = self._fusion.preview(self._preview.max_side_px)
             self._post(Picture("preview", self._jpeg(picture, 80, self._fusion.white)))
 
-    def _cut(self, negative: _Negative, image: Image | Planes) -> None:
+    def _cut(self, shot: Shot, image: Image | Planes) -> None:
         """Fuse a frame into its slabs as well; whatever becomes of them, the stack goes on."""
         if self._slabs is not None:
             try:
-                self._slabs.add(
-                    negative.stop_index, image, negative.position_um, self._fusion, self._metadata
-                )
+                self._slabs.add(shot.stop_index, image, shot.position_um, self._fusion, self._metadata)
             except FocusdError as error:
                 self._post(Trouble(str(error)))
 
@@ -443,7 +436,7 @@ class Darkroom:
 
         about = {
             "stops": sorted(self._stops),
-            "spoiled": self._spoiled,
+            "spoiled": sorted(self._spoiled),
             "metadata": self._metadata.as_json(),
         }
         try:
@@ -459,7 +452,7 @@ class Darkroom:
             saved = read_state(path, worker.beat)
             self._fusion = Fusion.of_state(saved.state)
             self._stops = {int(stop) for stop in saved.about["stops"]}
-            self._spoiled = [int(stop) for stop in saved.about["spoiled"]]
+            self._spoiled = {(int(stop), int(number)) for stop, number in saved.about["spoiled"]}
             self._metadata = Metadata.of_json(saved.about.get("metadata", {}))
         except StateError as error:
             return error
@@ -469,7 +462,8 @@ class Darkroom:
         return None
 
     def _print(self, folder: Path) -> Prints | FocusdError:
-        spoiled, stops = tuple(self._spoiled), frozenset(self._stops)
+        spoiled = tuple(sorted({stop for stop, _ in self._spoiled}))
+        stops = frozenset(self._stops)
         if self._refusal is not None:
             return self._refusal
         if self._fusion.frames:

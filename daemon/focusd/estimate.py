@@ -31,12 +31,15 @@ class Pace:
         What becomes of the motor's current.
     give_up_after : int
         Frames missing in a row that end a job.
+    retries : int
+        Frames of a job that may be taken again in all.
     """
 
     settle_s: float = 1.0
     pre_delay_s: float = 0.0
     hold: Hold = "job"
     give_up_after: int = 3
+    retries: int = 10
 
     def settle_of(self, settings: JobSettings) -> float:
         """Wait after a move in a job with these settings, s."""

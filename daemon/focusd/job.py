@@ -68,7 +68,7 @@ class JobSettings:
     shots_per_step : int
         Exposures at each stop, from 1; each is fused.
     pre_delay_s : float or None
-        Wait before the first stop's exposure only (hands off the bench), s.
+        Wait before the first exposure only, a test frame's or the first stop's (hands off the bench), s.
     shutter_on_s, shutter_gap_s, post_shot_s, mirror_lockup_s : float or None
         Length of the release press, pause between two shots at one stop, wait after a shot before the rail
         may move, and pause between mirror and shutter (0: no mirror lock-up), s.

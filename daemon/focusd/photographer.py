@@ -50,6 +50,7 @@ from focusd.orders import (
     Trouble,
     Zero,
 )
+from focusd.reception import Reception
 from focusd.rig import Rig
 from focusd.room import read_room
 from focusd.runner import Cancelled, Runner, Signals, StopRecord
@@ -318,7 +319,7 @@ class Photographer:
             self._runner.run(
                 plan,
                 job.settings,
-                lambda stop, position_um, frame: self._darkroom.deliver(stop.index, position_um, frame),
+                Reception(self._darkroom, lights[0] if (lights := job.settings.lights) else None),
                 lambda event: self._report(session, event),
                 session.records,
             )

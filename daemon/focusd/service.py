@@ -254,7 +254,7 @@ class Service:
 def pace_of(config: Config) -> Pace:
     """Return the rig's own times, as the core's value."""
     stack = config.stack
-    return Pace(stack.settle_s, stack.pre_delay_s, config.rail.hold, stack.give_up_after)
+    return Pace(stack.settle_s, stack.pre_delay_s, config.rail.hold, stack.give_up_after, stack.retries)
 
 
 _VERSIONS = {5: "5", 4: "3.1.1"}

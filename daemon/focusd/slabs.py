@@ -116,7 +116,8 @@ class Slabs:
         Parameters
         ----------
         stop : int
-            Of the stack, from 0; never below an earlier one's. A stop may have several frames, or none.
+            Of the stack, from 0. A stop may have several frames, or none; a frame out of turn is not in slabs
+            that are written already.
         frame : ndarray or Planes
             As for `Fusion.add`, and in `whole` already.
         position_um : float
@@ -141,7 +142,7 @@ class Slabs:
                 continue  # written already: a frame out of turn
             part = self._open.setdefault(number, _Part(whole.sibling(), stop))
             part.fusion.add(frame, position_um)
-            part.last_stop = stop
+            part.last_stop = max(part.last_stop, stop)
 
     def finish(self) -> tuple[Slab, ...]:
         """Write what is left, as far as it is in no slab before it; the stack is at its end, or cut short.

@@ -19,6 +19,7 @@ from focusd.journal import read_journal
 from focusd.orders import Trouble
 from focusd.pictures.images import read_frame
 from focusd.pictures.samples import to_bgr
+from focusd.rig import Shot
 from focusd.worker import Worker
 
 Make = Callable[..., Any]
@@ -62,10 +63,10 @@ def cut_short(rig: Any) -> Path:
     """
     deliver = rig.darkroom.deliver
 
-    def cutting(stop_index: int, position_um: float, frame: Any) -> None:
-        if stop_index == TAKEN:
+    def cutting(shot: Shot, frame: Any) -> None:
+        if shot.stop_index == TAKEN:
             raise PowerCut
-        deliver(stop_index, position_um, frame)
+        deliver(shot, frame)
 
     rig.darkroom.deliver = cutting
     with pytest.raises(PowerCut):
@@ -124,9 +125,9 @@ def test_a_job_that_ends_leaves_no_state(studio: Make, cancelled: bool) -> None:
     rig = studio()
     deliver = rig.darkroom.deliver
 
-    def cancelling(stop_index: int, position_um: float, frame: Any) -> None:
-        deliver(stop_index, position_um, frame)
-        if stop_index == TAKEN:
+    def cancelling(shot: Shot, frame: Any) -> None:
+        deliver(shot, frame)
+        if shot.stop_index == TAKEN:
             assert (rig.folder(rig.jobs[-1]) / STATE_NAME).exists()
             if cancelled:
                 rig.signals.cancel.set()

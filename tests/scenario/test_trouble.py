@@ -79,7 +79,7 @@ def test_cancel_is_heard_in_the_middle_of_a_long_wait(studio: Make) -> None:
 
 
 def test_lost_frame_is_named_and_the_stack_goes_on(studio: Make) -> None:
-    rig = studio(**fault("lose_frame", 7))
+    rig = studio(**fault("lose_frame", 7), stack={"retries": 0})
     job = rig.run_job(**STACK)
     assert job.status is JobStatus.DONE
     assert job.missing == (7,)
@@ -91,7 +91,7 @@ def test_lost_frame_is_named_and_the_stack_goes_on(studio: Make) -> None:
 
 
 def test_corrupt_frame_is_named_and_left_out(studio: Make) -> None:
-    rig = studio(**fault("corrupt_file", 4))
+    rig = studio(**fault("corrupt_file", 4), stack={"retries": 0})
     job = rig.run_job(**STACK)
     assert job.status is JobStatus.DONE
     assert job.result is not None

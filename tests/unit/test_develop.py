@@ -26,7 +26,7 @@ from focusd.job import Captured, Finished, Job, JobStatus, Started, StopDone
 from focusd.journal import Journal, Runs, read_journal
 from focusd.orders import JobChanged, Trouble
 from focusd.plan import StackPlan, ZPlan
-from focusd.rig import Exposure, Frame
+from focusd.rig import Exposure, Frame, Shot
 from focusd.worker import Worker
 from focusd_sim.clock import VirtualClock
 
@@ -47,6 +47,11 @@ def images(count: int) -> list[Any]:
 def frame(index: int) -> Frame:
     exposure = Exposure(index, 0.0, 0.1, 0.1, VirtualClock().wall())
     return Frame(str(index), exposure, images(index + 1)[index])
+
+
+def shot(index: int) -> Shot:
+    position_um = PLAN.positions_um[index]
+    return Shot(index, 0, position_um, position_um)
 
 
 def fused(count: int) -> Fusion:
@@ -79,7 +84,7 @@ class Desk:
             for index in range(taken):
                 journal.enter(StopDone(index, missing=index == 1), clock.wall())
         if saved is not None:
-            about = {"stops": [n for n in range(saved) if n != 1], "spoiled": [0]}
+            about = {"stops": [n for n in range(saved) if n != 1], "spoiled": [[0, 0]]}
             write_state(folder / STATE_NAME, fused(saved).state(), about)
         return folder
 
@@ -242,7 +247,7 @@ def test_an_emergency_stop_meanwhile_is_heard_and_the_picture_made(
 def deliver_all(desk: Desk, saver: Saver, folder: Path, count: int = 5) -> None:
     desk.darkroom.begin(lambda: None, saver)
     for index in range(count):
-        desk.darkroom.deliver(index, PLAN.positions_um[index], frame(index))
+        desk.darkroom.deliver(shot(index), frame(index))
     desk.darkroom.develop(folder, lambda: None)
 
 
@@ -288,7 +293,7 @@ def test_an_emergency_stop_abandons_the_saving(
 
     monkeypatch.setattr(Fusion, "state", pressed)
     desk.darkroom.begin(lambda: None, After(tmp_path / STATE_NAME, {1}))
-    desk.darkroom.deliver(0, 0.0, frame(0))
+    desk.darkroom.deliver(shot(0), frame(0))
     assert desk.darkroom.develop(tmp_path, lambda: None).fused == 1
     assert names(tmp_path) >= PRINTS
     assert not any(STATE_NAME in name for name in names(tmp_path))

@@ -13,8 +13,8 @@ from focusd.config import parse_config
 from focusd.fusion.fusion import Fusion
 from focusd.job import JobEvent, JobSettings, StopDone
 from focusd.pictures.images import decode_image
-from focusd.plan import Stop, ZPlan
-from focusd.rig import Frame, Rig
+from focusd.plan import ZPlan
+from focusd.rig import Frame, Rig, Shot
 from focusd.runner import Runner, Signals, StopRecord
 from focusd.service import pace_of
 from focusd_sim.catalogue import scene_named
@@ -49,6 +49,22 @@ TABLE: dict[str, Any] = {
     "stack": {"settle_s": 1.0},
     "sim": {"scene": "slope", "centre_um": 5000, "sensor": {"vignetting": 0.0, "flicker": 0.0}},
 }
+
+
+class Album:
+    """Takes a stack's frames, and nothing amiss with any."""
+
+    def __init__(self) -> None:
+        self.frames: list[tuple[Shot, Frame]] = []
+
+    def deliver(self, shot: Shot, frame: Frame) -> None:
+        self.frames.append((shot, frame))
+
+    def spoiled(self, *, settled: bool = False) -> tuple[Shot, ...]:
+        return ()
+
+    def inspect(self, frame: Frame) -> None:
+        raise AssertionError(f"{frame.name}: no test frame was asked for")
 
 
 class Lens:
@@ -101,7 +117,7 @@ def test_every_stop_gets_the_picture_taken_there(
     lens = Lens(stand.library, clock, view, stand.card)
     camera = stand.camera(lens, clock, exposure_s=exposure_s, release_lag_s=0.3, frame_timeout_s=60.0)
     rig = Rig(simulated.rig.rail, camera)
-    frames: list[tuple[Stop, float, Frame]] = []
+    album = Album()
     events: list[JobEvent] = []
     records: list[StopRecord] = []
 
@@ -109,25 +125,26 @@ def test_every_stop_gets_the_picture_taken_there(
     step_um = 380 / (stops - 1)
     plan = ZPlan(range=380, step=step_um).resolve(5000)
     runner = Runner(rig, clock, signals, pace_of(config))
-    runner.run(plan, JobSettings(), lambda *frame: frames.append(frame), events.append, records)
+    runner.run(plan, JobSettings(), album, events.append, records)
     rig.close()
 
+    frames = album.frames
     assert len(frames) == len(plan) == stops
     assert len([event for event in events if isinstance(event, StopDone) and not event.missing]) == stops
     assert len(lens.taken) == stops + repeated
-    exposures = [lens.taken[frame.encoded or b""] for _, _, frame in frames]
-    for (stop, at_um, frame), exposure in zip(frames, exposures, strict=True):
-        assert exposure.shaft_um == pytest.approx(at_um, abs=0.01)
-        assert at_um == pytest.approx(stop.position_um, abs=2.5)
+    exposures = [lens.taken[frame.encoded or b""] for _, frame in frames]
+    for (shot, frame), exposure in zip(frames, exposures, strict=True):
+        assert exposure.shaft_um == pytest.approx(shot.position_um, abs=0.01)
+        assert shot.position_um == pytest.approx(shot.planned_um, abs=2.5)
         assert exposure.step_edges == 0 and exposure.smear_px < 0.25
         assert frame.exposure.opened_s <= exposure.t_open_s
         assert exposure.t_close_s <= frame.exposure.closed_s
     assert np.all(np.diff([exposure.t_open_s for exposure in exposures]) > 0)
 
     fusion = Fusion()
-    for _, at_um, frame in frames:
+    for shot, frame in frames:
         assert frame.encoded is not None
-        fusion.add(decode_image(frame.encoded, frame.name), at_um)
+        fusion.add(decode_image(frame.encoded, frame.name), shot.position_um)
     result = fusion.result()
     image = result.image
     assert isinstance(image, np.ndarray)

@@ -23,8 +23,8 @@ from focusd.fusion import Fusion
 from focusd.job import JobSettings
 from focusd.pictures.planes import Planes
 from focusd.pictures.samples import to_bgr
-from focusd.plan import StackPlan, Stop
-from focusd.rig import Frame
+from focusd.plan import StackPlan
+from focusd.rig import Frame, Shot
 from focusd.runner import Runner
 from focusd_sim.score import psnr
 
@@ -71,23 +71,36 @@ def colour_space() -> dict[str, Any]:
     return attempt(lambda: studio.driver.begin(SETTINGS))
 
 
+class Album:
+    """Takes a stack's frames by a function, and nothing amiss with any."""
+
+    def __init__(self, take: Callable[[Shot, Frame], None]) -> None:
+        self.deliver = take
+
+    def spoiled(self, *, settled: bool = False) -> tuple[Shot, ...]:
+        return ()
+
+    def inspect(self, frame: Frame) -> None:
+        raise AssertionError(f"{frame.name}: no test frame was asked for")
+
+
 def stack() -> dict[str, Any]:
     """A whole stack by the daemon's runner, and the truth of each frame."""
     studio = open_studio()
     fusion, frames, records = Fusion(), [], []
 
-    def deliver(_stop: Stop, position_um: float, frame: Frame) -> None:
+    def deliver(shot: Shot, frame: Frame) -> None:
         truth = studio.truth_of(frame)
-        frames.append({**asdict(truth), "rail_um": position_um, "asked_s": frame.exposure.opened_s})
+        frames.append({**asdict(truth), "rail_um": shot.position_um, "asked_s": frame.exposure.opened_s})
         assert isinstance(frame.image, Planes)
         singles.append(psnr(to_bgr(frame.image), sharp))
-        fusion.add(frame.image, position_um)
+        fusion.add(frame.image, shot.position_um)
 
     sharp, singles = studio.sim.scene.all_in_focus, []
     positions_um = (-150.0, -90.0, -30.0, 30.0, 90.0, 150.0)
     plan = StackPlan(positions_um, 60.0, 60.0)
     runner = Runner(studio.sim.rig, studio.clock, studio.signals, Pace(settle_s=0.6))
-    runner.run(plan, SETTINGS, deliver, lambda _event: None, records)
+    runner.run(plan, SETTINGS, Album(deliver), lambda _event: None, records)
     drawn = list(studio.shown.values())
     return {
         "frames": frames,
