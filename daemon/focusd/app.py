@@ -12,11 +12,12 @@ from focusd.camera_config import DslrConfig, Gphoto2Config, Picamera2Config
 from focusd.clock import BeatingClock, Clock, SystemClock
 from focusd.config import Config
 from focusd.errors import ConfigError
+from focusd.flat_stand import Stand
 from focusd.halt import Halt
 from focusd.rail import Motor, Rail
 from focusd.rail_config import AnyRailConfig, ChipRailConfig, HomeConfig, PhaseRailConfig, RailConfig
 from focusd.rail_spec import Homing, RailSpec
-from focusd.rig import Camera, Rig
+from focusd.rig import Camera, Lights, Rig
 from focusd.runner import Signals
 from focusd.service import Service
 
@@ -109,7 +110,7 @@ def build_dslr(config: DslrConfig, data: Path, factory: Factory, clock: Clock, s
 
     inbox = None
     if config.frames == "inbox":
-        inbox = Inbox(inbox_folder(config, data), clock, stop)
+        inbox = Inbox(inbox_folder(config, data), clock, stop, config.files)
     return Dslr(config, factory, inbox, clock, stop)
 
 
@@ -125,19 +126,54 @@ def build_rig(config: Config, clock: Clock, signals: Signals) -> Rig:
     factory = open_pins(config.gpio)
     board = _board(config, factory)
     rail = build_rail(config.rail, factory, clock, signals.stop, board)
+    try:
+        stand = _stand(config, factory, clock, signals.stop)
+    except BaseException:
+        rail.close()
+        raise
+    return Rig(rail, stand.camera, stand.lights)
+
+
+def build_stand(config: Config, clock: Clock, signals: Signals) -> Stand:
+    """Take the camera and the lights; the rail is left alone."""
+    from focusd.drivers.pins import open_pins
+
+    _go_to(config.data.dir)
+    return _stand(config, open_pins(config.gpio), clock, signals.stop)
+
+
+def _stand(config: Config, factory: Factory, clock: Clock, stop: Halt) -> Stand:
+    camera = build_camera(config, factory, clock, stop)
+    try:
+        return Stand(camera, build_lights(config, factory))
+    except BaseException:
+        camera.close()
+        raise
+
+
+def build_camera(config: Config, factory: Factory, clock: Clock, stop: Halt) -> Camera:
+    """Open the configured camera; a DSLR's lines come from `factory`."""
     match config.camera:
         case DslrConfig() as dslr:
-            camera: Camera = build_dslr(dslr, config.data.dir, factory, clock, signals.stop)
+            return build_dslr(dslr, config.data.dir, factory, clock, stop)
         case Picamera2Config() as picamera2:
             from focusd.drivers.picam import PiCamera, open_picamera2
 
-            camera = PiCamera(picamera2, open_picamera2(picamera2.index), clock, signals.stop)
+            return PiCamera(picamera2, open_picamera2(picamera2.index), clock, stop)
         case Gphoto2Config() as tethered:
             from focusd.drivers.gphoto2 import Gphoto2
             from focusd.drivers.tether import load_gphoto2
 
-            camera = Gphoto2(tethered, load_gphoto2(), clock, signals.stop)
-    return Rig(rail, camera)
+            return Gphoto2(tethered, load_gphoto2(), clock, stop)
+
+
+def build_lights(config: Config, factory: Factory) -> Lights | None:
+    """Take the lights' pins from `factory`, all off; None where there are none."""
+    if not config.lights:
+        return None
+    from focusd.drivers.lights import Lights as PinLights
+
+    return PinLights(config.lights, factory)
 
 
 def _board(config: Config, factory: Factory) -> Board | None:
@@ -170,14 +206,22 @@ def run(config: Config) -> int:
 
 
 def release(config: Config) -> None:
-    """Switch the motor off, whoever left it on: take its lines, EN off first, and give them back."""
+    """Switch off what a daemon that was killed may have left on: the motor first, then shutter and lights."""
     from focusd.drivers.pins import open_pins
 
     _go_to(config.data.dir)
-    rail = config.rail
+    rail, clock = config.rail, SystemClock()
     if isinstance(rail, ChipRailConfig):
         rail = rail.model_copy(update={"tmc2209": None})  # EN is enough; the serial line may be what failed
-    build_rail(rail, open_pins(config.gpio), SystemClock(), Halt()).close()
+    factory = open_pins(config.gpio)
+    build_rail(rail, factory, clock, Halt()).close()
+    if isinstance(config.camera, DslrConfig):
+        from focusd.drivers.dslr import Dslr
+
+        Dslr(config.camera, factory, None, clock, Halt()).close()
+    lights = build_lights(config, factory)
+    if lights is not None:
+        lights.close()
 
 
 def clock_is_synced() -> bool:

@@ -6,18 +6,24 @@ import json
 import logging
 import resource
 import time
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Protocol
 
 from focusd import __version__
 from focusd.config import Config
 from focusd.darkroom import Picture
 from focusd.errors import OutOfTravel, PlanError, RequestError
-from focusd.job import Job
+from focusd.job import Job, JobStatus
 from focusd.link.payloads import REQUESTS
 from focusd.link.topics import Topics
 from focusd.orders import Answered, RigState
+from focusd.series import Series
 
 PROTOCOL_VERSION = 1
+# Characters of one preset in `info`: with 100 of them and the schemas it stays below what the smallest broker
+# takes, 128 KB.
+_LONGEST_PRESET = 500
 log = logging.getLogger("focusd")
 
 
@@ -59,12 +65,13 @@ class Board:
     def announce(self) -> None:
         """Publish who the rig is and that it is there; the link repeats it on each new connection."""
         self._publish("availability", {"state": "online"}, qos=1, retain=True)
+        presets = listed(self._config.presets)
         info = {
             "name": self._config.rig.name,
             "version": __version__,
             "protocol": PROTOCOL_VERSION,
             "capabilities": sorted(REQUESTS),
-            "presets": sorted(self._config.presets),
+            "presets": {name: presets[name] for name in sorted(presets)},
             "schemas": {name: model.model_json_schema() for name, model in REQUESTS.items()},
         }
         self._publish("info", info, qos=1, retain=True)
@@ -81,19 +88,26 @@ class Board:
         }
         self._publish("state", state, qos=1, retain=True)
 
-    def show_job(self, job: Job | None) -> None:
-        """Publish ``job``."""
+    def show_job(
+        self, job: Job | None, series: Series | None = None, next_at: datetime | None = None
+    ) -> None:
+        """Publish ``job``; with the series it is a stack of, and when the next one is to begin."""
         payload: dict[str, Any] = {"id": None, "job_id": None, "status": None}
         if job is not None:
             payload = {
                 "id": job.run_id,
                 "job_id": job.job_id,
-                "status": job.status.value,
+                "status": _status(job, series).value,
                 "progress": {"done": job.done, "total": len(job.plan), "percent": percent(job)},
                 "eta_s": None if job.eta_s is None else round(job.eta_s, 1),
                 "result": job.result,
                 "error": None if job.error is None else {"code": job.code, "message": job.error},
+                "series": None,
             }
+            if series is not None:
+                moment = None if next_at is None else next_at.isoformat(timespec="seconds")
+                place = {"id": series.series_id, "loop": min(series.loop, series.time_plan.loops)}
+                payload["series"] = place | series.counts | {"next_at": moment}
         self._publish("job", payload, qos=1, retain=True)
 
     def show_numbers(self, rig: RigState, job: Job | None, fused: int, queued: int) -> None:
@@ -124,7 +138,7 @@ class Board:
     def event(self, event_type: str, **facts: Any) -> None:
         """Publish ``event``."""
         payload = json.dumps({"event_type": event_type, **facts}).encode()
-        lasting = event_type.startswith("job_")
+        lasting = event_type.startswith(("job_", "series_"))
         self._outlet.publish(self.topics.of("event"), payload, qos=1, lasting=lasting)
 
     def say(self, level: str, message: str) -> None:
@@ -155,6 +169,28 @@ class Board:
     def _publish(self, name: str, value: dict[str, Any], *, qos: int = 0, retain: bool = False) -> None:
         payload = json.dumps(value).encode()
         self._outlet.publish(self.topics.of(name), payload, qos=qos, retain=retain)
+
+
+def _status(job: Job, series: Series | None) -> JobStatus:
+    """Return the word for how a job stands; a stack that waits for its time can be held."""
+    if series is not None and series.paused and job.status is JobStatus.QUEUED:
+        return JobStatus.PAUSED
+    return job.status
+
+
+def listed(presets: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+    """Return presets as they can be shown: their fields, or None where they are too long for that.
+
+    Parameters
+    ----------
+    presets : mapping
+        Fields by name, as the configuration has them.
+    """
+    shown: dict[str, dict[str, Any] | None] = {}
+    for name, fields in presets.items():
+        text = json.dumps(fields, default=str)  # TOML has dates
+        shown[name] = json.loads(text) if len(text) <= _LONGEST_PRESET else None
+    return shown
 
 
 def percent(job: Job) -> float:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from focusd.pictures.kinds import RAW_SUFFIXES
 from focusd.rail_config import Pin, PositiveFloat
 from focusd.schema import FilePath, Seconds, Strict
 
@@ -18,34 +19,7 @@ SUFFIXES: dict[FileKind, frozenset[str]] = {
     "jpeg": frozenset({".jpg", ".jpeg"}),
     "tiff": frozenset({".tif", ".tiff"}),
     "png": frozenset({".png"}),
-    "raw": frozenset(
-        [
-            ".3fr",
-            ".arw",
-            ".cr2",
-            ".cr3",
-            ".crw",
-            ".dcr",
-            ".dng",
-            ".erf",
-            ".iiq",
-            ".kdc",
-            ".mef",
-            ".mos",
-            ".mrw",
-            ".nef",
-            ".nrw",
-            ".orf",
-            ".pef",
-            ".raf",
-            ".raw",
-            ".rw2",
-            ".sr2",
-            ".srf",
-            ".srw",
-            ".x3f",
-        ]
-    ),
+    "raw": RAW_SUFFIXES,
 }
 """Endings of a camera's file names, by kind."""
 
@@ -76,20 +50,37 @@ class DslrConfig(FilesConfig):
     active: Literal["high", "low"] = Field("high", description="level that presses (optocouplers: high)")
     frames: Literal["inbox", "none"] = "inbox"
     inbox: FilePath | None = Field(None, description="folder the frames arrive in; DIR/inbox when absent")
+    files: FileKind | None = Field(
+        None,
+        description="which of an exposure's files is fused; absent: the kind that comes first, of a raw and "
+        "another the other",
+    )
     exposure_s: Seconds = Field(0.01, description="what the camera is set to; the rail waits this long")
+    bulb: bool = Field(False, description="the camera is set to B: release is pressed for exposure_s")
     release_lag_s: Seconds = Field(0.1, description="longest time from press to shutter")
     half_press_s: Seconds = Field(0.1, description="focus pressed alone before release")
     shutter_on_s: Seconds = Field(0.2, description="length of the release press")
     shutter_gap_s: Seconds = Field(0.5, description="pause between two presses")
+    min_interval_s: Seconds = Field(
+        0.0, description="from one release to the next, at least: a slow card, a flash that charges"
+    )
     post_shot_s: Seconds = Field(0.1, description="wait after exposure before the rail may move")
     mirror_lockup_s: Seconds = Field(0.0, description="pause between mirror and shutter; 0: no lock-up")
     wake_s: Seconds = Field(0.0, description="half-press this long before the first shot, to wake the camera")
+    wake_after_s: Seconds = Field(30.0, description="wake it again when it has been left alone so long")
+    feedback_pin: Pin | None = Field(
+        None, description="hot shoe or PC socket, over an optocoupler: tells that the shutter really opened"
+    )
+    feedback_active: Literal["low", "high"] = Field("low", description="level while the contact is made")
+    feedback_pull: Literal["up", "down", "none"] = Field("up", description="the Pi's own resistor on it")
     frame_timeout_s: Seconds = Field(30.0, description="longest wait for a frame's file")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.wake_s and self.focus_pin is None:
             raise ValueError("wake_s needs a focus_pin: waking is a half press")
+        if self.bulb and not self.exposure_s:
+            raise ValueError("bulb needs an exposure_s above 0: release is pressed that long")
         return self
 
 
@@ -99,6 +90,9 @@ class Picamera2Config(Strict):
     kind: Literal["picamera2"] = "picamera2"
     index: int = Field(0, ge=0, le=3)
     frame_size: FrameSizeConfig
+    files: Literal["yuv420", "dng"] = Field(
+        "yuv420", description="the picture as the Pi makes it, or the sensor's own samples (needs rawpy)"
+    )
     exposure_s: PositiveFloat = Field(0.02, le=200)
     gain: float = Field(1.0, ge=1, le=64)
     colour_gains: Annotated[tuple[float, float], Field(strict=False)] = (1.0, 1.0)

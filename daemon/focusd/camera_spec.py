@@ -11,23 +11,65 @@ from focusd.needs import FrameForm
 
 @dataclass(frozen=True, slots=True)
 class ShotTiming:
-    """One stack's timing on a release line: the request's where it says, else the configuration's; s."""
+    """One stack's timing on a release line: the request's where it says, else the configuration's; s.
 
+    Parameters
+    ----------
+    half_s : float
+        Focus pressed alone; 0 without a focus line.
+    press_s, lockup_s : float
+        The press for the mirror, and the pause after it; without lock-up the latter is 0.
+    hold_s, exposure_s : float
+        The press for the shutter, and how long that is open; the same with `bulb`.
+    lag_s : float
+        Longest time from press to shutter.
+    post_s, gap_s : float
+        Waits before the rail may move, and before the next shot.
+    min_interval_s : float
+        From one press for the shutter to the next, at least.
+    bulb : bool
+        The shutter is open while the release is pressed.
+    """
+
+    half_s: float
     press_s: float
-    gap_s: float
-    post_s: float
     lockup_s: float
+    hold_s: float
+    exposure_s: float
+    lag_s: float
+    post_s: float
+    gap_s: float
+    min_interval_s: float
+    bulb: bool
 
     @classmethod
     def of(cls, config: DslrConfig, settings: JobSettings) -> ShotTiming:
         """Return the timing of a job with these settings."""
         gap_s, post_s = shot_waits_s(config, settings)
+        exposure_s = _either(settings.shutter_on_s, config.exposure_s) if config.bulb else config.exposure_s
+        press_s = config.shutter_on_s if config.bulb else _either(settings.shutter_on_s, config.shutter_on_s)
         return cls(
-            press_s=_either(settings.shutter_on_s, config.shutter_on_s),
-            gap_s=gap_s,
-            post_s=post_s,
+            half_s=config.half_press_s if config.focus_pin is not None else 0.0,
+            press_s=press_s,
             lockup_s=_either(settings.mirror_lockup_s, config.mirror_lockup_s),
+            hold_s=exposure_s if config.bulb else press_s,
+            exposure_s=exposure_s,
+            lag_s=config.release_lag_s,
+            post_s=post_s,
+            gap_s=gap_s,
+            min_interval_s=config.min_interval_s,
+            bulb=config.bulb,
         )
+
+    @property
+    def lead_s(self) -> float:
+        """Time from the first press to the one for the shutter."""
+        return self.half_s + (self.press_s + self.lockup_s if self.lockup_s else 0.0)
+
+    def shots_s(self, shots: int) -> float:
+        """Time that so many shots take, from the first press to when the rail may move; 1 or more."""
+        one_s = self.lead_s + max(self.hold_s, self.lag_s + self.exposure_s) + self.post_s
+        return one_s + (shots - 1) * max(one_s + self.gap_s, self.min_interval_s)
 
 
 def _either(asked: float | None, configured: float) -> float:
@@ -67,17 +109,15 @@ def stop_s(config: CameraConfig, settings: JobSettings) -> float:
     if isinstance(config, Gphoto2Config):
         gap_s, post_s = shot_waits_s(config, settings)
         return shots * (config.release_lag_s + (config.exposure_s or 0.0) + post_s) + (shots - 1) * gap_s
-    timing = ShotTiming.of(config, settings)
-    half_s = config.half_press_s if config.focus_pin is not None else 0.0
-    mirror_s = timing.press_s + timing.lockup_s if timing.lockup_s else 0.0
-    open_s = max(timing.press_s, config.release_lag_s + config.exposure_s)
-    return shots * (half_s + mirror_s + open_s + timing.post_s) + (shots - 1) * timing.gap_s
+    return ShotTiming.of(config, settings).shots_s(shots)
 
 
 def frame_form(config: CameraConfig) -> FrameForm | None:
     """Form of the frames that will be fused; None where it is not known, or where none come to be fused."""
     size = config.frame_size
     if isinstance(config, Picamera2Config):
+        if config.files == "dng":
+            return FrameForm(config.frame_size.height, config.frame_size.width, "4:4:4", 16, encoded=True)
         return FrameForm(config.frame_size.height, config.frame_size.width, "4:2:0")
     if size is None or (isinstance(config, DslrConfig) and config.frames == "none"):
         return None

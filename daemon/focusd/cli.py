@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focusd import __version__, about, develop, forecast, fuse
+from focusd import __version__, about, develop, flat_command, forecast, fuse, preview
 from focusd.calibrate import command as calibrate
 from focusd.config import Config, load_config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError, RequestError
 from focusd.link.payloads import preset_faults
+from focusd.signals import Signals
 
 EXIT_USAGE = 2
 
@@ -94,11 +95,28 @@ def _release(args: argparse.Namespace) -> int:
 def _calibrate(args: argparse.Namespace) -> int:
     from focusd import app
     from focusd.clock import SystemClock
-    from focusd.runner import Signals
 
     config = load(read_toml(args.config), str(args.config))
     clock, signals = SystemClock(), Signals()
     return calibrate.run(args, config, lambda: app.build_rig(config, clock, signals), clock, signals)
+
+
+def _flat(args: argparse.Namespace) -> int:
+    from focusd import app
+    from focusd.clock import SystemClock
+
+    config = load(overridden(read_toml(args.config), args), str(args.config))
+    clock, signals = SystemClock(), Signals()
+    return flat_command.run(args, config, lambda: app.build_stand(config, clock, signals), clock, signals)
+
+
+def _preview(args: argparse.Namespace) -> int:
+    from focusd import app
+    from focusd.clock import SystemClock
+
+    config = load(overridden(read_toml(args.config), args), str(args.config))
+    clock, signals = SystemClock(), Signals()
+    return preview.run(args, config, lambda: app.build_stand(config, clock, signals), clock, signals)
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -142,6 +160,19 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--config", type=Path, required=True, metavar="FILE")
     calibrate.add_arguments(measure)
     measure.set_defaults(command=_calibrate)
+    look = commands.add_parser(
+        "preview", help="one frame, its histogram and figures; nothing moves, the daemon must not run"
+    )
+    look.add_argument("--config", type=Path, required=True, metavar="FILE")
+    preview.add_arguments(look)
+    look.set_defaults(command=_preview, broker=None, rig=None, data=None)
+    flat = commands.add_parser(
+        "flat", help="flat field and dark frame of a preset; nothing moves, the daemon must not run"
+    )
+    flat.add_argument("--config", type=Path, required=True, metavar="FILE")
+    flat.add_argument("--data", metavar="DIR", type=Path, help="over [data] dir")
+    flat_command.add_arguments(flat)
+    flat.set_defaults(command=_flat, broker=None, rig=None)
     fuse_parser = commands.add_parser("fuse", help="fuse image files into one")
     fuse.add_arguments(fuse_parser)
     fuse_parser.set_defaults(command=fuse.run)

@@ -239,7 +239,7 @@ def doubled_pins(table: dict[str, Any]) -> list[str]:
                         faults.append(f"pin {pin} is used twice: {seen[pin]} and {name}")
                     seen.setdefault(pin, name)
 
-    for section in ("rail", "camera"):
+    for section in ("rail", "camera", "lights"):
         if isinstance(table.get(section), dict):
             walk(table[section], f"{section}.")
     return faults

@@ -26,7 +26,9 @@ from focusd.pictures.images import decode_frame, encode_jpeg
 from focusd.pictures.metadata import Metadata, stack_text
 from focusd.pictures.metadata import read as read_metadata
 from focusd.pictures.planes import Planes
+from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import Image
+from focusd.pictures.shading import Shading
 from focusd.rig import Frame, Shot
 from focusd.slabs import Slab, Slabs
 from focusd.tray import Tray
@@ -123,6 +125,7 @@ class _Begin:
     admit: Callable[[FrameForm], None] | None
     slabs: Slabs | None
     fusion: Fusion
+    shading: Shading | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,8 @@ class Darkroom:
         self._saver: Saver | None = None
         self._admit: Callable[[FrameForm], None] | None = None
         self._slabs: Slabs | None = None
+        self._shading: Shading | None = None
+        self._rendering = RawRendering()
         self._refusal: FocusdError | None = None
         self._plate: _Plate | None = None
         self._planes: Planes | None = None
@@ -199,6 +204,7 @@ class Darkroom:
         admit: Callable[[FrameForm], None] | None = None,
         slabs: Slabs | None = None,
         fusion: Fusion | None = None,
+        shading: Shading | None = None,
     ) -> None:
         """Start a new stack.
 
@@ -216,11 +222,13 @@ class Darkroom:
             Takes every frame as well. One that cannot be written is told as `Trouble`, and the stack goes on.
         fusion : Fusion, optional
             An empty one, with the settings to fuse by.
+        shading : Shading, optional
+            Taken out of each frame before it is fused.
         """
         self._tray.beat = beat
         self._spoiled_in_a_row, self._refusal = 0, None  # the fuse thread is idle between two stacks
         self.spoiled()
-        self._tray.put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion))
+        self._tray.put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion, shading))
 
     def restore(self, path: Path, beat: Callable[[], None], alarm: Callable[[], None]) -> None:
         """Go back to a stack as its saver left it, so that `develop` can be asked for; blocks meanwhile.
@@ -335,9 +343,10 @@ class Darkroom:
             match item:
                 case None:
                     return
-                case _Begin(saver, admit, slabs, fusion):
+                case _Begin(saver, admit, slabs, fusion, shading):
                     self._forget(saver)
-                    self._admit, self._slabs, self._fusion = admit, slabs, fusion
+                    self._admit, self._slabs = admit, slabs
+                    self._fusion, self._shading = fusion, shading
                     # Frames of the stack before may have been fused since `begin`.
                     self._spoiled_in_a_row, self._refusal = 0, None
                 case _Negative():
@@ -353,6 +362,7 @@ class Darkroom:
     def _forget(self, saver: Saver | None = None) -> None:
         self._fusion, self._plate = Fusion(), None
         self._saver, self._admit, self._slabs = saver, None, None
+        self._shading, self._rendering = None, RawRendering()
         self._metadata = Metadata()
         self._stops = set()
         self._spoiled = set()
@@ -403,16 +413,16 @@ class Darkroom:
             return self._slabs.finished
 
     def _image_of(self, frame: Frame) -> Image | Planes:
-        if frame.image is not None:
-            return frame.image
-        if frame.encoded is None:
-            raise FrameLost(f"{frame.name}: neither an image nor a file")
-        # Every file of a stack is decoded into the same memory.
-        image = decode_frame(frame.encoded, frame.name, self._planes)
-        if self._fusion.frames == 0:
-            self._metadata = read_metadata(frame.encoded)
-        self._planes = image if isinstance(image, Planes) else None
-        return image
+        image = frame.image
+        if image is None:
+            if frame.encoded is None:
+                raise FrameLost(f"{frame.name}: neither an image nor a file")
+            # Every file of a stack is decoded into the same memory.
+            image = decode_frame(frame.encoded, frame.name, self._planes, self._rendering)
+            if self._fusion.frames == 0:
+                self._metadata = read_metadata(frame.encoded)
+            self._planes = image if isinstance(image, Planes) else None
+        return image if self._shading is None else self._shading.correct(image, image)
 
     def _fits(self, image: Image | Planes, frame: Frame) -> bool:
         """Ask whether a stack of such frames has room; a refusal is kept for whoever asks next."""

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from focusd import __version__
+from focusd.agenda import Agenda
 from focusd.board import Board
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.darkroom import FrameFused, FrameSpoiled, FuseReport, Picture
-from focusd.draft import Draft, Drafter
+from focusd.draft import Drafter
 from focusd.errors import FocusdError, RequestError
-from focusd.job import Ended, Job, JobStatus, advance
+from focusd.job import JobStatus
 from focusd.journal import Runs
 from focusd.link.mqtt import Message
 from focusd.link.payloads import (
@@ -47,16 +47,13 @@ from focusd.orders import (
     OrderDone,
     Report,
     RigState,
-    RunJob,
     Ticket,
     Trouble,
     Zero,
 )
-from focusd.room import NoRoom
 from focusd.runner import Signals
 from focusd.schema import did_you_mean
 
-_KNOWN_JOBS = 256
 _RETAIN_AS_PUBLISHED = 5
 MOVING = ("job/start", "home", "zero", "mark", "move")
 """Commands that an empty payload over MQTT 3.1.1 does not give."""
@@ -103,35 +100,29 @@ class Desk:
     ) -> None:
         self._config = config
         self._board = board
-        self._submit = submit
         self._signals = signals
         self._drafter = drafter
-        self._runs = runs
         self._clock = clock
         self._clock_is_synced = clock_is_synced
         self._extras = extras
         self._rig = RigState()
-        self._job: Job | None = None
-        self._waiting: deque[Job] = deque()
-        self._drafts: dict[str, Draft] = {}
-        self._outstanding = 0
-        self._fused = 0
-        self._known: OrderedDict[str, Job] = OrderedDict()
+        self._agenda = Agenda(board, submit, signals, drafter, runs, clock, config.mqtt.queue_limit)
 
     @property
     def is_busy(self) -> bool:
         """Whether an order is being carried out or jobs wait."""
-        return self._outstanding > 0 or bool(self._waiting)
+        return self._agenda.is_busy
 
     def announce(self) -> None:
         """Publish everything that is retained."""
         self._board.announce()
         self._show_rig()
-        self._board.show_job(self._job)
+        self._agenda.show()
 
     def publish_metrics(self) -> None:
         """Publish the numbers."""
-        self._board.show_numbers(self._rig, self._job, self._fused, len(self._waiting))
+        agenda = self._agenda
+        self._board.show_numbers(self._rig, agenda.job, agenda.fused, agenda.queued)
 
     # What comes in.
 
@@ -169,24 +160,19 @@ class Desk:
                 self._rig = report
                 self._show_rig()
             case JobChanged(job):
-                self._follow(job)
+                self._agenda.follow(job)
+                self.publish_metrics()
             case Answered():
                 self._board.answer(report)
             case OrderDone():
-                self._outstanding -= 1
-                if self._rig.doubted:
-                    # Nobody is to be surprised by a motor that moves after something went wrong.
-                    self._drop_waiting(
-                        JobStatus.CANCELLED, "the rail's position was lost before it", "not_homed"
-                    )
-                self._next_job()
+                self._agenda.order_done(self._rig)
             case Trouble(message):
                 self._board.event("trouble", message=message)
                 self._board.say("error", message)
             case Picture():
                 self._board.show_picture(report)
             case FrameFused(_, frames):
-                self._fused = frames
+                self._agenda.fused = frames
             case FrameSpoiled(stop_index, frame, reason):
                 self._board.event("frame_spoiled", stop=stop_index, frame=frame, reason=reason)
                 self._board.say("warning", f"stop {stop_index}: {reason}")
@@ -197,8 +183,8 @@ class Desk:
         self._board.say("warning", "the stop button was pressed: the motor is off, the position unknown")
 
     def interrupt(self, reason: str) -> None:
-        """End the jobs that wait, because the daemon ends; the running one hears of it by its signals."""
-        self._drop_waiting(JobStatus.INTERRUPTED, reason, "interrupted")
+        """End what waits, because the daemon ends; the running job hears of it by its signals."""
+        self._agenda.drop(JobStatus.INTERRUPTED, reason, "interrupted")
 
     def _handle(self, command: str, ticket: Ticket, message: Message) -> dict[str, Any] | None:
         """Carry out a request at once and return the answer, or give an order and return None."""
@@ -229,9 +215,9 @@ class Desk:
             case JobPlan():
                 return self._drafter.draft(request, self._rig).facts
             case JobStart():
-                return self._start(request, fields)
+                return self._agenda.start(request, fields, self._rig)
             case JobRef():
-                return self._refer(command, request)
+                return self._agenda.refer(command, request)
             case Settings():
                 self._drafter.set(request)
                 self._show_rig()
@@ -257,9 +243,8 @@ class Desk:
 
     def _order(self, ticket: Ticket, request: Request) -> None:
         if self.is_busy:
-            raise RequestError(
-                f"the rig is busy ({self._rig.state}); wait, or send job/cancel or stop", code="busy"
-            )
+            doing = self._agenda.doing or self._rig.state
+            raise RequestError(f"the rig is busy ({doing}); wait, or send job/cancel or stop", code="busy")
         match ticket.command, request:
             case "home", _:
                 order: Order = Home(ticket)
@@ -273,125 +258,14 @@ class Desk:
                 order = Jog(ticket, by_um)
             case _:
                 raise RequestError(f"'{ticket.command}' cannot be carried out", code="unsupported")
-        self._give(order)
+        self._agenda.give(order)
 
     def _show_rig(self) -> None:
         self._board.show_rig(self._rig, self._drafter.effective_settings())
 
-    def _give(self, order: Order) -> None:
-        self._outstanding += 1
-        self._submit(order)
-
     def _stop(self, ticket: Ticket | None, by: str = "request") -> None:
         """Emergency: first the signal, everything else after it."""
         self._signals.stop.set()
-        self._drop_waiting(JobStatus.CANCELLED, "the emergency stop was pressed", "stopped")
-        self._give(AllStop(ticket))
+        self._agenda.drop(JobStatus.CANCELLED, "the emergency stop was pressed", "stopped")
+        self._agenda.give(AllStop(ticket))
         self._board.event("stopped", by=by)
-
-    # Jobs.
-
-    def _start(self, request: JobStart, fields: dict[str, Any]) -> dict[str, Any]:
-        known = None if request.job_id is None else self._known.get(request.job_id)
-        if known is not None:
-            if {**known.request, "transaction": 0} != {**fields, "transaction": 0}:
-                raise RequestError(
-                    f"job_id '{request.job_id}' was used for another request: it starts one job, however "
-                    "often it comes; choose a new one",
-                    code="job_id_used",
-                )
-            status = known.status.value
-            return {"id": known.run_id, "job_id": known.job_id, "duplicate": True, "status": status}
-        if self.is_busy and len(self._waiting) >= self._config.mqtt.queue_limit:
-            raise RequestError(f"{len(self._waiting)} jobs are waiting already; try again later", code="busy")
-        draft = self._drafter.draft(request, self._rig)
-        self._drafter.admit(draft)
-        run_id = self._runs.new_id(self._clock.wall())
-        job = Job(run_id, draft.z_plan, draft.plan, draft.settings, request.job_id, fields)
-        if request.job_id is not None:
-            self._known[request.job_id] = job
-            while len(self._known) > _KNOWN_JOBS:
-                self._known.popitem(last=False)
-        self._waiting.append(job)
-        self._drafts[run_id] = draft
-        self._board.event("job_queued", id=job.run_id, job_id=job.job_id)
-        ahead = len(self._waiting) - 1 + self._outstanding
-        self._next_job()
-        return {"id": job.run_id, "job_id": job.job_id, "ahead": ahead, **draft.facts}
-
-    def _next_job(self) -> None:
-        """Begin the first waiting job that still fits; memory and disk may have gone while it waited."""
-        while self._waiting and not self._outstanding:
-            job = self._waiting.popleft()
-            try:
-                self._drafter.admit(self._drafts.pop(job.run_id))
-            except NoRoom as error:
-                self._end(job, JobStatus.FAILED, str(error), error.code)
-                continue
-            self._signals.cancel.clear()
-            self._signals.pause.clear()
-            self._job = job
-            self._fused = 0
-            self._board.show_job(job)
-            self._give(RunJob(job))
-
-    def _refer(self, command: str, request: JobRef) -> dict[str, Any]:
-        """Cancel, pause or resume."""
-        for job in list(self._waiting):
-            if command == "job/cancel" and _is_named(job, request, strictly=True):
-                self._waiting.remove(job)
-                self._end(job, JobStatus.CANCELLED, "cancelled before it began", "cancelled")
-                return {"id": job.run_id, "job_id": job.job_id}
-        running = self._job
-        if running is None or running.status.is_over or not _is_named(running, request):
-            raise RequestError("no such job is running or waiting", code="no_job")
-        match command:
-            case "job/cancel" | "job/pause" if running.status is JobStatus.FINISHING:
-                raise RequestError("the job is finishing: every stop is taken", code="bad_state")
-            case "job/cancel":
-                self._signals.cancel.set()
-            case "job/pause":
-                self._signals.pause.set()
-            case _:
-                self._signals.pause.clear()
-        return {"id": running.run_id, "job_id": running.job_id}
-
-    def _follow(self, job: Job) -> None:
-        before = self._job
-        self._job = job
-        self._remember(job)
-        self.publish_metrics()
-        self._board.show_job(job)
-        if before is None or before.run_id != job.run_id or before.status != job.status:
-            kind = {"running": "job_started"}.get(job.status.value, f"job_{job.status.value}")
-            if before is not None and before.status == JobStatus.PAUSED and not job.status.is_over:
-                kind = "job_resumed"
-            self._board.event(kind, id=job.run_id, job_id=job.job_id, error=job.error)
-            if job.error is not None:
-                self._board.say("warning", f"job {job.run_id} {job.status.value}: {job.error}")
-        if before is not None and len(job.missing) > len(before.missing) and before.run_id == job.run_id:
-            self._board.event("frame_missing", id=job.run_id, job_id=job.job_id, stop=job.missing[-1])
-
-    def _remember(self, job: Job) -> None:
-        if job.job_id is not None and job.job_id in self._known:
-            self._known[job.job_id] = job
-
-    def _drop_waiting(self, status: JobStatus, error: str, code: str) -> None:
-        while self._waiting:
-            self._end(self._waiting.popleft(), status, error, code)
-
-    def _end(self, job: Job, status: JobStatus, error: str, code: str) -> None:
-        """End a job that never began."""
-        self._drafts.pop(job.run_id, None)
-        ended = advance(job, Ended(status, error, code))  # type: ignore[arg-type]  # callers pass an end
-        self._remember(ended)
-        self._board.event(f"job_{ended.status.value}", id=job.run_id, job_id=job.job_id, error=error)
-        if self._job is None or self._job.status.is_over:
-            self._board.show_job(ended)
-
-
-def _is_named(job: Job, request: JobRef, *, strictly: bool = False) -> bool:
-    """Whether a request means this job; one that names none means the running one, unless `strictly`."""
-    if request.id is None and request.job_id is None:
-        return not strictly
-    return request.id in (None, job.run_id) and request.job_id in (None, job.job_id)

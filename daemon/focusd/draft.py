@@ -6,19 +6,24 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from focusd.camera_config import DslrConfig
 from focusd.camera_spec import frame_form
 from focusd.config import Config
 from focusd.errors import NotHomed, PlanError, RequestError
 from focusd.estimate import Estimate, Estimator
 from focusd.job import JobSettings
+from focusd.light_spec import check_turns, lit_stop_s, steady_s
 from focusd.link.payloads import JobStart, Settings
 from focusd.orders import RigState
 from focusd.plan import StackPlan, ZPlan
-from focusd.room import Room, read_room
+from focusd.room import NoRoom, Room, read_room
 from focusd.schema import did_you_mean
+from focusd.series import TimePlan
 
 # Fields that say nothing about the stack itself.
-_ASIDE = {"transaction", "job_id", "expires_at", "metadata"}
+_ASIDE = {"transaction", "job_id", "expires_at", "metadata", "time_plan", "force"}
+# A checkpoint is gone when its run has ended; there are two for a moment.
+_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,10 @@ class Draft:
     estimate : Estimate
         What it takes.
     facts : dict
-        What the response tells: stops, steps, start and ends, time, memory and disk (needed and free),
-        warnings.
+        What the response tells: stops, steps, start and ends, time, memory and disk (needed and free) of one
+        stack; `series` with those of all of them, where there is a time plan; whether it `fits`; warnings.
+    time_plan : TimePlan or None
+        How often it is to be photographed.
     """
 
     z_plan: ZPlan
@@ -45,6 +52,15 @@ class Draft:
     settings: JobSettings
     estimate: Estimate
     facts: dict[str, Any]
+    time_plan: TimePlan | None = None
+
+    @property
+    def disk_bytes(self) -> int | None:
+        """Disk for all its stacks; None where the size of a frame is not known beforehand."""
+        one = self.estimate
+        if self.time_plan is None or one.disk_bytes is None:
+            return one.disk_bytes
+        return self.time_plan.disk_bytes(one.disk_bytes, _CHECKPOINTS * (one.checkpoint_bytes or 0))
 
 
 class Drafter:
@@ -63,7 +79,12 @@ class Drafter:
     def __init__(self, config: Config, estimator: Estimator, room: Callable[[], Room] | None = None) -> None:
         self._config = config
         self._estimator = replace(
-            estimator, frame=frame_form(config.camera), checkpoints=config.data.checkpoint_s > 0
+            estimator,
+            frame=frame_form(config.camera),
+            checkpoints=config.data.checkpoint_s > 0,
+            stop_s=lambda settings: lit_stop_s(
+                settings, config.lights, estimator.stop_s(settings), estimator.pace.settle_of(settings)
+            ),
         )
         self._room = room or (lambda: read_room(config.data.dir))
         self.settings = Settings()
@@ -120,11 +141,7 @@ class Drafter:
             The position is unknown and will not become known by itself.
         PlanError, OutOfTravel
             The plan cannot be run.
-        RequestError
-            The request asks for what is not built yet.
         """
-        if request.time_plan is not None:
-            raise RequestError("time_plan is not built yet; leave it out", code="unsupported")
         effective = self.effective_settings()
         z_plan = self._with_step(request, effective)
         if request.round:
@@ -140,14 +157,18 @@ class Drafter:
             settings,
             prefer=settings.prefer or stack.prefer,
             fusion_mode=settings.fusion_mode or stack.fusion_mode,
+            keep_frames=settings.keep_frames or stack.keep_frames,
+            lights=stack.lights if request.lights is None else request.lights,
         )
+        camera = self._config.camera
+        frames_come = not (isinstance(camera, DslrConfig) and camera.frames == "none")
+        check_turns(settings, self._config.lights, frames_come=frames_come)
         from_um = self._start_um(rig)
         plan = z_plan.resolve(from_um, rig.marks_um)
         self._check_steps(plan)
-        estimate = self._estimator.of(plan, settings, from_um)
+        estimate = self._foresee(plan, settings, from_um)
         room = self._room()
-        shortages = room.shortages(estimate.memory_bytes, estimate.disk_bytes)
-        facts = {
+        facts: dict[str, Any] = {
             "stops": len(plan),
             "requested_step_um": plan.requested_step_um,
             "motor_step_um": float(self._estimator.spec.um_per_step),
@@ -158,19 +179,68 @@ class Drafter:
             **asdict(estimate),
             "memory_free_bytes": room.memory_bytes,
             "disk_free_bytes": room.disk_bytes,
-            "warnings": [str(shortage) for shortage in shortages],
+            "series": None,
         }
-        return Draft(z_plan, plan, settings, estimate, facts)
+        time_plan = None if request.time_plan is None else request.time_plan.as_plan()
+        draft = Draft(z_plan, plan, settings, estimate, facts, time_plan)
+        shortages = room.shortages(estimate.memory_bytes, draft.disk_bytes)
+        facts |= {"fits": not shortages, "warnings": [str(shortage) for shortage in shortages]}
+        if time_plan is not None:
+            self._add_series(draft, time_plan)
+        return draft
 
-    def admit(self, draft: Draft) -> None:
+    def _add_series(self, draft: Draft, time_plan: TimePlan) -> None:
+        """Check that the stacks do not run into each other, and add what they take together."""
+        plan, settings = draft.plan, draft.settings
+        [end_um] = settings.return_positions_um(plan) or [plan.positions_um[-1]]
+        # All but the first begin where the one before has left the carriage.
+        again_s = self._foresee(plan, settings, end_um).time_s
+        longest_s = max(draft.estimate.time_s, again_s)
+        time_plan.require(longest_s)
+        draft.facts["series"] = {
+            "interval": time_plan.interval_s,
+            "loops": time_plan.loops,
+            "stack_s": longest_s,
+            "time_s": time_plan.time_s(longest_s),
+            "disk_bytes": draft.disk_bytes,
+        }
+        warning = time_plan.warning(longest_s)
+        if warning is not None:
+            draft.facts["warnings"].append(warning)
+
+    def admit(self, draft: Draft, *, all_stacks: bool = True) -> None:
         """Refuse a job that needs more than the machine has now.
+
+        Parameters
+        ----------
+        draft : Draft
+            The job's.
+        all_stacks : bool
+            Of a series, look at the disk for all of it, and not for one stack alone.
 
         Raises
         ------
         NoRoom
             Memory or disk does not suffice. Needs that are not known beforehand are not held against it.
         """
-        self._room().require(draft.estimate.memory_bytes, draft.estimate.disk_bytes)
+        disk_bytes = draft.disk_bytes if all_stacks else draft.estimate.disk_bytes
+        try:
+            self._room().require(draft.estimate.memory_bytes, disk_bytes)
+        except NoRoom as error:
+            if draft.time_plan is None or not all_stacks or "disk_bytes" not in error.values:
+                raise
+            each, loops = draft.estimate.disk_bytes, draft.time_plan.loops
+            raise NoRoom(
+                f"{error}; the disk is for {loops} stacks: fewer loops need less",
+                **error.values,
+                loops=loops,
+                stack_disk_bytes=each,
+            ) from error
+
+    def _foresee(self, plan: StackPlan, settings: JobSettings, from_um: float) -> Estimate:
+        """Estimate one stack, with the light that is switched on before it."""
+        estimate = self._estimator.of(plan, settings, from_um)
+        return replace(estimate, time_s=estimate.time_s + steady_s(self._config.lights))
 
     def _with_slabs(self, settings: JobSettings) -> JobSettings:
         """Fill in how the stack is cut; the configuration's overlap goes with its own slab alone.

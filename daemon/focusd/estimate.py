@@ -15,6 +15,8 @@ from focusd.rail_spec import RailSpec
 # (0.8); the picture itself comes on top.
 _MAPS_BYTES_PER_PIXEL = 12
 _RECORD_BYTES_PER_STOP = 1200
+# Of a kept frame's line; the camera's name in it is the longest part.
+_INDEX_BYTES_PER_FRAME = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Estimator:
         needs = fusion_needs(self.frame, slabs=cut.open_at_once if cut else 0)
         checkpoint_bytes = needs.checkpoint_bytes if self.checkpoints else 0
         disk = disk_bytes(self.frame, len(plan), checkpoint_bytes, cut.count(len(plan)) if cut else 0)
+        disk += kept_bytes(self.frame, settings, len(plan), self.pace.retries)
         return Estimate(time_s, needs.memory_bytes, disk, checkpoint_bytes)
 
 
@@ -126,3 +129,24 @@ def disk_bytes(frame: FrameForm, stops: int, checkpoint_bytes: int, slabs: int =
     samples = 1 if frame.colour == "grey" else 3
     prints = ((1 + slabs) * samples * frame.bits // 8 + _MAPS_BYTES_PER_PIXEL) * frame.pixels
     return prints + 2 * checkpoint_bytes + _RECORD_BYTES_PER_STOP * stops
+
+
+def kept_bytes(frame: FrameForm, settings: JobSettings, stops: int, retries: int = 0) -> int:
+    """Bytes that the kept frames of a run take on disk; an upper bound, on top of `disk_bytes`.
+
+    Parameters
+    ----------
+    frame : FrameForm
+        Size and kind of the frames.
+    settings : JobSettings
+        Says whether frames are kept, and how many a stop has.
+    stops : int
+        Of the stack, 1 or more.
+    retries : int
+        Frames that may be taken again; a spoiled one is kept as well.
+    """
+    kind = settings.keep_frames or "off"
+    if kind == "off":
+        return 0
+    frames = stops * settings.exposures_per_stop + retries
+    return frames * (frame.kept_nbytes(kind) + _INDEX_BYTES_PER_FRAME)

@@ -43,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the rail is; by default where homing ends, or 0 without an end stop",
     )
     parser.add_argument("--json", action="store_true", help="print the data of the plan request's answer")
+    parser.add_argument(
+        "--list", action="store_true", help="print the presets, one a line, and foresee nothing"
+    )
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
@@ -67,6 +70,9 @@ def run(config: Config, args: argparse.Namespace) -> int:
     PlanError, OutOfTravel
         A plan that cannot be run.
     """
+    if args.list:
+        sys.stdout.write(presets_text(config, as_json=args.json))
+        return FITS
     fields = requested(args.request)
     if args.preset is not None:
         fields["preset"] = args.preset
@@ -78,7 +84,16 @@ def run(config: Config, args: argparse.Namespace) -> int:
     sys.stdout.write(f"{json.dumps(facts, indent=2)}\n" if args.json else table(facts))
     for warning in facts["warnings"]:
         sys.stderr.write(f"focusd: {warning}\n")
-    return REFUSED if facts["warnings"] else FITS
+    return FITS if facts["fits"] else REFUSED
+
+
+def presets_text(config: Config, *, as_json: bool) -> str:
+    """Lay out the presets of a configuration: a name and its fields a line, or a JSON object."""
+    if as_json:
+        return json.dumps(config.presets, indent=2, default=str) + "\n"
+    widest = max(map(len, config.presets), default=0)
+    rows = sorted(config.presets.items())
+    return "".join(f"{name:<{widest}}  {json.dumps(fields, default=str)}\n" for name, fields in rows)
 
 
 def requested(request: str | None) -> dict[str, Any]:
@@ -179,6 +194,15 @@ def table(facts: dict[str, Any]) -> str:
         ("disk", _bytes(facts["disk_bytes"], facts["disk_free_bytes"])),
         ("checkpoint", _bytes(facts["checkpoint_bytes"], None)),
     ]
+    series = facts["series"]
+    if series is not None:
+        spare_s = series["interval"] - series["stack_s"]
+        times = f"one every {_clock(series['interval'])} h:min:s"
+        rows += [
+            ("series", f"{series['loops']} stacks, {times}; a stack leaves {spare_s:.1f} s"),
+            ("all time", f"{_clock(series['time_s'])} h:min:s"),
+            ("all disk", _bytes(series["disk_bytes"], facts["disk_free_bytes"])),
+        ]
     return "".join(f"{name:<12}{value}\n" for name, value in rows)
 
 

@@ -1,4 +1,4 @@
-"""``focusd fuse``: image files in, one sharp image out."""
+"""``focusd fuse``: image files in, or the frames of a run, one sharp image out."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from focusd.errors import FocusdError, FrameMismatch, FusionError
-from focusd.fuse_options import add_arguments, new_fusion, new_slabs, outputs, request_fault
-from focusd.fusion import Fusion, Method
+from focusd.errors import FocusdError
+from focusd.fuse_faults import request_fault
+from focusd.fuse_options import add_arguments, new_fusion, new_slabs, new_treatment, outputs
+from focusd.fuse_passes import fuse_files, refine_files
+from focusd.fusion import Fusion
 from focusd.fusion.refine import Refinement
-from focusd.needs import FrameForm, fusion_needs
-from focusd.outputs.named import TIFF_SUFFIXES, write_depth, write_picture
+from focusd.outputs.named import write_depth, write_picture
 from focusd.outputs.prints import write_maps
-from focusd.outputs.sharpness import write_selection, write_sharpness
+from focusd.outputs.sharpness import write_selection
 from focusd.pictures import metadata
 from focusd.pictures.metadata import Metadata, stack_text
 from focusd.pictures.planes import Planes
-from focusd.pictures.samples import Image, to_bgr
-from focusd.room import NoRoom, megabytes, read_room
-from focusd.slabs import Slabs
-from focusd.sources import each_in_turn, find_sources
+from focusd.roll import Roll, is_run, read_roll
+from focusd.sources import Source, find_sources
 
-__all__ = ["add_arguments", "fuse_files", "run"]
+__all__ = ["add_arguments", "run"]
 
 OK, FAILED, USAGE = 0, 1, 2
 # What a shell says of a program ended by Ctrl-C: 128 and the signal's number.
@@ -48,15 +47,27 @@ def run(args: argparse.Namespace) -> int:
     -------
     int
         0 when done; 1 when a frame or a file could not be used, named on stderr, or memory would not do, and
-        nothing was written; 2 when the request itself makes no sense; 130 after Ctrl-C.
+        nothing was written; 2 when the request itself makes no sense; 130 after Ctrl-C. A run's frames that
+        cannot be used are left out, as the run did, and named on stderr.
     """
     try:
-        sources = find_sources([*args.inputs, *args.input], outputs(args))
-        fault = request_fault(args, sources)
+        roll = _roll_of(args)
+        if roll is None:
+            paths = find_sources([*args.inputs, *args.input], outputs(args))
+            step_um = args.step or 1.0
+            sources = tuple(Source(path, number * step_um, number) for number, path in enumerate(paths))
+        else:
+            sources, paths = roll.sources, [source.path for source in roll.sources]
+            if args.output is None:
+                of = f"-{args.light}" if args.light is not None else ""
+                args.output = roll.folder / f"fused{of}.tif"
+        fault = request_fault(args, paths, roll)
         if fault:
             return _say(fault, USAGE)
+        for note in roll.notes if roll is not None else ():
+            _say(note, OK)
         began_s = time.perf_counter()
-        lines, size = _fuse(args, sources)
+        lines, size = _fuse(args, sources, roll)
     except FocusdError as error:
         return _say(str(error), FAILED)
     except OSError as error:
@@ -71,24 +82,44 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _fuse(args: argparse.Namespace, sources: Sequence[Path]) -> tuple[list[str], str]:
+def _roll_of(args: argparse.Namespace) -> Roll | None:
+    """Return the run whose folder is named; None where there are only files."""
+    named = [*args.inputs, *args.input]
+    runs = [path for path in named if is_run(path)]
+    if not runs:
+        return None
+    if len(runs) > 1:
+        raise FocusdError(f"{runs[1]}: is a run beside {runs[0]}; fuse one at a time")
+    others = [path for path in named if path is not runs[0]]
+    files = find_sources(others, outputs(args))
+    if others and not files:
+        raise FocusdError(
+            f"{', '.join(map(str, others))}: no image in it; name the folder of the camera's files"
+        )
+    return read_roll(runs[0], args.light, files)
+
+
+def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None) -> tuple[list[str], str]:
     """Fuse and write; return a line on each thing written, and the size of the stack."""
-    notes = metadata.read(_bytes_of(args.metadata_from or sources[0]))
+    given = metadata.read(_bytes_of(args.metadata_from)) if args.metadata_from is not None else None
     debug = args.output.with_name(f"{args.output.stem}-debug") if args.debug == Path() else args.debug
     # Sharpness maps are made frame by frame, but shall not be left behind by a stack that fails.
     with _staging(args.output.parent) if debug is not None else nullcontext() as maps:
-        fusion, step_um = new_fusion(args, len(sources)), args.step or 1.0
-        slabs = new_slabs(args)
-        fuse_files(sources, fusion, step_um, maps, jobs=args.jobs, slabs=slabs)
+        fusion, slabs = new_fusion(args, len(sources), roll), new_slabs(args, roll)
+        leave_out, treatment = None if roll is None else _leave_out, new_treatment(args, roll)
+        used = fuse_files(sources, fusion, treatment, maps, slabs=slabs, leave_out=leave_out)
+        if not used:
+            raise FocusdError(f"none of {len(sources)} frames can be used; nothing was written")
         frames, white, sigma, positions_um = fusion.frames, fusion.white, fusion.sigma, fusion.positions_um
         image = fusion.image()
         relief = fusion.relief() if debug or args.depth or args.maps or args.refine else None
-        about = _about(notes, fusion, has_step=args.step is not None)
+        notes = metadata.read(_bytes_of(used[0].path)) if given is None else given
+        about = _about(notes, fusion, has_step=args.step is not None or roll is not None)
         # The sums are most of the memory: what follows goes into their place.
         del fusion
         if args.refine and relief is not None and sigma is not None:
             second = Refinement(relief, image, positions_um, sigma)
-            refine_files(sources, second, step_um, jobs=args.jobs, as_bgr=not isinstance(image, Planes))
+            refine_files(used, second, treatment, as_bgr=not isinstance(image, Planes))
             image = second.image()
             del second
         lines = [write_picture(args.output, image, white=white, bits=args.bits, metadata=about)]
@@ -99,6 +130,8 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Path]) -> tuple[list[str],
         if slabs is not None:
             lines.append(f"{args.slabs}: {len(slabs.finish())} slabs")
         size = f"{image.shape[1]}x{image.shape[0]} px from {frames} frames"
+        if len(used) < len(sources):
+            size += f", {len(sources) - len(used)} left out,"
         del image
         if relief is not None and args.depth is not None:
             lines.append(write_depth(args.depth, relief.full_depth_um()))
@@ -107,118 +140,18 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Path]) -> tuple[list[str],
             debug.mkdir(parents=True, exist_ok=True)
             for made in sorted(maps.iterdir()):
                 shutil.move(made, debug / made.name)
-            lines.append(f"{debug}: {len(sources)} sharpness maps and the selection map")
+            lines.append(f"{debug}: {len(used)} sharpness maps and the selection map")
     return lines, size
+
+
+def _leave_out(source: Source, error: FocusdError) -> None:
+    tqdm.write(f"focusd: {source.path}: left out: {error}", file=sys.stderr)
 
 
 @contextmanager
 def _staging(parent: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=parent, prefix=".focusd-fuse-") as folder:
         yield Path(folder)
-
-
-def fuse_files(
-    sources: Sequence[Path],
-    fusion: Fusion,
-    step_um: float,
-    maps: Path | None = None,
-    *,
-    jobs: int = 1,
-    slabs: Slabs | None = None,
-) -> None:
-    """Fuse files one after the other, others being decoded meanwhile.
-
-    Parameters
-    ----------
-    sources : sequence of Path
-        In z order.
-    fusion : Fusion
-        What to add them to.
-    step_um : float
-        Distance between two frames.
-    maps : Path, optional
-        Folder for the sharpness maps.
-    jobs : int
-        Frames in work at a time, 1 or more.
-    slabs : Slabs, optional
-        What to add them to as well.
-
-    Raises
-    ------
-    NoRoom
-        Fusing takes more memory than there is; nothing has been fused.
-    FocusdError
-        The first file that cannot be read or fused, named.
-    """
-    with tqdm(total=len(sources), desc="fusing", unit="frame", file=sys.stderr) as progress:
-
-        def use(number: int, path: Path, frame: Image | Planes) -> None:
-            if number == 0:
-                _require_room(frame, sources, fusion.method, jobs, slabs.open_at_once if slabs else 0)
-            try:
-                fusion.add(frame, number * step_um)
-            except FrameMismatch as error:
-                raise FrameMismatch(f"{path}: {error} (the first is {sources[0]})", path=str(path)) from error
-            except FusionError as error:
-                raise FusionError(f"{path}: {error}", path=str(path)) from error
-            if slabs is not None:
-                slabs.add(number, frame, number * step_um, fusion)
-            if maps is not None:
-                name = f"sharpness-{number:04d}-{path.stem}.png"
-                rows, cols = frame.shape[:2]
-                write_sharpness(maps / name, fusion.sharpness(), (rows, cols))
-            progress.update()
-
-        each_in_turn(sources, use, jobs=jobs)
-
-
-def refine_files(
-    sources: Sequence[Path], refinement: Refinement, step_um: float, *, jobs: int = 1, as_bgr: bool = False
-) -> None:
-    """Go through the files once more, 4:2:0 ones `as_bgr` if the picture is; else as `fuse_files`.
-
-    Raises
-    ------
-    FocusdError
-        The first file that cannot be read, named.
-    """
-    with tqdm(total=len(sources), desc="refining", unit="frame", file=sys.stderr) as progress:
-
-        def use(number: int, _: Path, frame: Image | Planes) -> None:
-            refinement.add(to_bgr(frame) if as_bgr else frame, number * step_um)
-            progress.update()
-
-        each_in_turn(sources, use, jobs=jobs)
-
-
-def _require_room(
-    frame: Image | Planes, sources: Sequence[Path], method: Method, jobs: int, slabs: int
-) -> None:
-    """Refuse a stack that takes more memory than there is."""
-    form = FrameForm.of(frame)
-    # While a frame is decoded its file is in memory too, and of a TIFF a strip, which may be the whole.
-    decoding_bytes = max(path.stat().st_size for path in sources)
-    if any(path.suffix.lower() in TIFF_SUFFIXES for path in sources):
-        decoding_bytes += form.nbytes
-
-    def needed_bytes(alive: int) -> int:
-        return (
-            fusion_needs(form, method, waiting=alive - 1, slabs=slabs).memory_bytes + alive * decoding_bytes
-        )
-
-    room = read_room(sources[0].parent)
-    alive = min(jobs, len(sources))
-    for shortage in room.shortages(needed_bytes(alive)):
-        remedy = "use smaller frames or end other programs"
-        if not room.shortages(needed_bytes(1)):
-            remedy = f"--jobs 1 needs {megabytes(needed_bytes(1))}"
-        raise NoRoom(
-            f"{frame.shape[1]}x{frame.shape[0]} px with --jobs {jobs} {shortage}: {remedy}",
-            memory_bytes=shortage.needed_bytes,
-            memory_free_bytes=shortage.free_bytes,
-        )
-    rows, cols = frame.shape[:2]
-    tqdm.write(f"{cols}x{rows} px: at most {megabytes(needed_bytes(alive))} of memory", file=sys.stderr)
 
 
 def _about(notes: Metadata, fusion: Fusion, *, has_step: bool) -> Metadata:

@@ -1,28 +1,23 @@
-"""What ``focusd fuse`` can be asked, and what makes no sense."""
+"""What ``focusd fuse`` can be asked."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-
-from focusd.errors import FocusdError
+from focusd.flats import shading_of
+from focusd.fuse_passes import Treatment
 from focusd.fusion import Fusion, Method
 from focusd.fusion.prefer import Prefer
 from focusd.fusion.rule import Mode
-from focusd.outputs.named import DEPTH_SUFFIXES, JPEG_SUFFIXES
-from focusd.pictures.images import SUFFIXES
+from focusd.roll import Roll
 from focusd.slab_plan import SlabPlan
 from focusd.slabs import Slabs
 
-_KERNEL_PX = 5
-# A metre: no rail is longer, and depth in float32 stays exact.
-_LARGEST_STEP_UM = 1e6
+KERNEL_PX = 5
+"""Side of a kernel that nobody set."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         type=Path,
         metavar="INPUT",
-        help="image files, or folders of them (JPEG, PNG, 8- or 16-bit TIFF); fused in natural name order, "
-        "which is taken for the order in z",
+        help="image files, or folders of them (JPEG, PNG, 8- or 16-bit TIFF, y4m; raw files where there is "
+        "nothing else); fused in natural name order, which is taken for the order in z. Or a run's folder: "
+        "its kept frames are fused once more by the run's settings; if other files are named as well, those "
+        "of the camera's card in their place",
     )
     parser.add_argument(
         "-i", "--input", action="append", default=[], type=Path, metavar="DIR", help="one more file or folder"
@@ -42,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="the fused image: .png, .tif, .tiff (16 bits kept), .jpg or .jpeg",
+        help="the fused image: .png, .tif, .tiff (16 bits kept), .jpg or .jpeg (default for a run: fused.tif "
+        "in its folder, or fused-LIGHT.tif)",
     )
     parser.add_argument(
         "--depth",
@@ -63,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-g",
         "--gaussian",
         type=int,
-        default=_KERNEL_PX,
+        default=KERNEL_PX,
         metavar="K",
         help="blur kernel of laplacian and average, odd, px (default: %(default)s)",
     )
@@ -71,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-l",
         "--laplacian",
         type=int,
-        default=_KERNEL_PX,
+        default=KERNEL_PX,
         metavar="K",
         help="kernel of the Laplacian of laplacian and average, odd, px (default: %(default)s)",
     )
@@ -104,15 +101,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode",
         choices=get_args(Mode),
-        default="default",
-        help="fast: a little less of a picture in less time (default: %(default)s)",
+        help="fast: a little less of a picture in less time (default: the run's; default for files)",
     )
     parser.add_argument(
         "--prefer",
         choices=("none", "front", "back"),
-        default="none",
         help="end that wins where two depths answer about alike; front is the last frame, or the "
-        "first with a negative --step (default: %(default)s)",
+        "first with a negative --step, or a run's highest position (default: the run's; none for files)",
+    )
+    parser.add_argument(
+        "--light",
+        metavar="NAME",
+        help="whose frames of a run, where lights took turns (default: the one the run fused)",
     )
     parser.add_argument(
         "--refine",
@@ -132,6 +132,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=2,
         metavar="N",
         help="frames a slab shares with the next (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--flat",
+        type=Path,
+        metavar="FILE",
+        help="picture of an empty field, which each frame is freed of (default: a run's own)",
+    )
+    parser.add_argument(
+        "--dark", type=Path, metavar="FILE", help="picture taken in the dark, likewise (default: a run's own)"
     )
     parser.add_argument(
         "--frame-bits",
@@ -166,26 +175,26 @@ def outputs(args: argparse.Namespace) -> list[Path]:
     return [path for path in (args.output, args.depth) if path is not None]
 
 
-def new_fusion(args: argparse.Namespace, frames: int) -> Fusion:
-    """Make the empty fusion that a request asks for, for so many frames.
+def new_fusion(args: argparse.Namespace, frames: int, roll: Roll | None = None) -> Fusion:
+    """Make the empty fusion that a request asks for, for so many frames or for those of a run.
 
     Raises
     ------
     FusionError
         A kernel outside its range.
     """
-    ends_um = (0.0, (frames - 1) * (args.step or 1.0))
+    ends_um = roll.ends_um if roll is not None else (0.0, (frames - 1) * (args.step or 1.0))
     return Fusion(
         method=args.method,
         gaussian_px=args.gaussian,
         laplacian_px=args.laplacian,
-        mode=args.mode,
+        mode=args.mode or (roll.mode if roll is not None else "default"),
         bits=args.frame_bits,
-        prefer=Prefer.over(args.prefer, ends_um),
+        prefer=Prefer.over(args.prefer or (roll.prefer if roll is not None else "none"), ends_um),
     )
 
 
-def new_slabs(args: argparse.Namespace) -> Slabs | None:
+def new_slabs(args: argparse.Namespace, roll: Roll | None = None) -> Slabs | None:
     """Make what fuses slabs by themselves; None when none are asked for.
 
     Raises
@@ -195,68 +204,22 @@ def new_slabs(args: argparse.Namespace) -> Slabs | None:
     """
     if args.slabs is None:
         return None
-    return Slabs(SlabPlan(args.slab, args.slab_overlap), args.slabs, is_measured=args.step is not None)
+    is_measured = args.step is not None or roll is not None
+    return Slabs(SlabPlan(args.slab, args.slab_overlap), args.slabs, is_measured=is_measured)
 
 
-def request_fault(args: argparse.Namespace, sources: Sequence[Path]) -> str:
-    """Say what is wrong with a request; empty when nothing is. An option without effect is named on stderr.
+def new_treatment(args: argparse.Namespace, roll: Roll | None = None) -> Treatment:
+    """Say how files become frames: a run's by its own flat field and dark frame, where others are not named.
 
-    Parameters
-    ----------
-    args : argparse.Namespace
-        From a parser made with `add_arguments`.
-    sources : sequence of Path
-        The frames' files.
+    Raises
+    ------
+    FlatUnusable, FrameMismatch
+        Files that nothing can be corrected by, named.
     """
-    if not sources:
-        asked = ", ".join(str(path) for path in [*args.inputs, *args.input])
-        if not asked:
-            return "no sources: name image files or a folder of them"
-        return f"no sources: {asked} holds no image ({', '.join(sorted(SUFFIXES))})"
-    if args.output.suffix.lower() not in SUFFIXES:
-        return f"{args.output}: the name must end in one of {', '.join(sorted(SUFFIXES))}"
-    if args.bits == 16 and args.output.suffix.lower() in JPEG_SUFFIXES:
-        return f"{args.output}: a JPEG holds 8 bits; for --bits 16 the name must end in .png, .tif or .tiff"
-    if args.depth is not None and args.depth.suffix.lower() not in DEPTH_SUFFIXES:
-        return f"{args.depth}: a depth map's name must end in .tif, .tiff or .png"
-    own = {source.resolve() for source in sources}
-    for path in outputs(args):
-        if not path.parent.is_dir():
-            return f"{path.parent}: no such folder; make it first"
-        if path.resolve() in own:
-            return f"{path}: is one of the sources; choose another name"
-    folders = {path.resolve() for path in [*args.inputs, *args.input] if path.is_dir()}
-    if args.output.resolve().parent in folders and args.output.is_file() and not _is_ours(args.output):
-        return f"{args.output}: lies among the sources and was not made by focusd; choose another name"
-    if args.depth is not None and args.depth.resolve() == args.output.resolve():
-        return f"{args.depth}: is the picture's name too; choose another for the depth map"
-    for name, folder in (("maps", args.maps), ("slabs", args.slabs), ("debug", args.debug)):
-        if folder is None or (name == "debug" and folder == Path()):
-            continue
-        if folder.resolve() in {source.parent for source in own}:
-            return f"--{name} {folder}: the sources are there, and would be mixed up with what is written"
-        if folder.exists() and not folder.is_dir():
-            return f"--{name} {folder}: is a file; name a folder"
-        if any(path.parent.resolve() == folder.resolve() for path in outputs(args)):
-            return f"--{name} {folder}: the picture would lie among them; choose another folder"
-    if args.step is not None and not (np.isfinite(args.step) and 0 < abs(args.step) <= _LARGEST_STEP_UM):
-        return f"--step is {args.step} um: it must be finite, not 0, and at most {_LARGEST_STEP_UM:g}"
-    if args.jobs < 1:
-        return f"--jobs is {args.jobs}: it must be 1 or more"
-    given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != _KERNEL_PX]
-    try:
-        new_fusion(args, len(sources))
-        new_slabs(args)
-    except FocusdError as error:
-        return str(error)
-    if given and args.method == "pyramid":
-        named = " and --".join(given)
-        sys.stderr.write(
-            f"focusd: --{named} means nothing to --method pyramid; laplacian and average use it\n"
+    flat, dark = args.flat, args.dark
+    if flat is None and dark is None and roll is not None:
+        flat, dark = (
+            path if (path := roll.folder / name).is_file() else None for name in ("flat.tif", "dark.tif")
         )
-    return ""
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a picture says that focusd made it, as all do that `write_picture` writes."""
-    return b"focusd" in path.read_bytes()
+    shading = None if flat is None and dark is None else shading_of(flat, dark)
+    return Treatment(args.jobs, shading=shading)

@@ -86,6 +86,8 @@ class JobSettings:
         Whether each frame is kept in the run's folder: as it came without loss, or as JPEG.
     lights : tuple of str
         Lights that take turns at each stop, one exposure each; the first one's frames are fused.
+    preset : str or None
+        Name of the preset the job took, whose flat field and dark frame its frames are corrected by.
     force : bool
         Begin whatever the test frame shows.
     """
@@ -108,6 +110,7 @@ class JobSettings:
     fusion_mode: FusionMode | None = None
     keep_frames: KeepFrames | None = None
     lights: tuple[str, ...] = ()
+    preset: str | None = None
     force: bool = False
 
     @property

@@ -296,6 +296,7 @@ def record_of(job: Job, fused: int) -> dict[str, Any]:
         "plan": asdict(job.plan),
         "settings": asdict(job.settings),
         "fused": fused,
+        "retaken": job.retaken,
         "result": job.result,
     }
 

@@ -1,4 +1,4 @@
-"""What fusing frames of a given size takes: memory, and the bytes of a saved state. Pure.
+"""What fusing frames of a given size takes: memory, and the bytes of a saved state and of kept frames. Pure.
 
 All constants about it stand here; tests hold them against the real fusion.
 """
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy.typing as npt
 
 from focusd.fusion import Method
+from focusd.job import KeepFrames
 from focusd.pictures.planes import Planes
 
 Colour = Literal["grey", "4:2:0", "4:4:4"]
@@ -43,6 +44,9 @@ _PADDING_PX = 64
 _SAMPLES_PER_PIXEL = {"grey": 1.0, "4:2:0": 1.5, "4:4:4": 3.0}
 # A JPEG of quality 98 stays below; a 16-bit frame comes as TIFF or PNG and may not shrink at all.
 _ENCODED_SHARE = {8: 0.5, 16: 1.0}
+
+# A lossless file of samples that do not pack, with its header.
+_LOSSLESS_SHARE, _FILE_HEADER_BYTES = 1.01, 4096
 
 FRAMES_WAITING = 3
 """Frames behind the one being fused, at most: two in the tray, one in the hand that fills it."""
@@ -101,6 +105,28 @@ class FrameForm:
     def waiting_nbytes(self) -> int:
         """Memory of a frame that waits, bytes: for an encoded one, what its file has at most."""
         return _whole(self.nbytes * _ENCODED_SHARE[self.bits]) if self.encoded else self.nbytes
+
+    def kept_nbytes(self, kind: KeepFrames) -> int:
+        """Disk that a kept frame takes, bytes; an upper bound.
+
+        A file of the camera's has half its samples' bytes at most if it has 8 bits (JPEG), and all of them if
+        it has 16 (TIFF, raw). Planes as JPEG of quality 95 have half of theirs, 0.75 bytes a pixel: a third
+        of that in practice, and more only with noise of more than 12 levels.
+
+        Parameters
+        ----------
+        kind : {'off', 'source', 'jpeg'}
+            How frames are kept.
+        """
+        if kind == "off":
+            return 0
+        if self.encoded:
+            share = _ENCODED_SHARE[self.bits]
+        elif kind == "jpeg" and self.colour == "4:2:0":
+            share = _ENCODED_SHARE[8]
+        else:
+            share = _LOSSLESS_SHARE
+        return _whole(self.nbytes * share) + _FILE_HEADER_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from focusd.errors import FocusdError
 from focusd.job import Job
+from focusd.series import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,22 @@ class Jog:
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """Photograph a stack."""
+    """Photograph a stack; `place` says which it is of a series."""
 
     job: Job
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let rig time pass until `until_s`, and on while ``signals.pause`` is set.
+
+    ``signals.cancel`` and ``signals.stop`` end it at once. The job thread does it because it alone sleeps on
+    the rig's clock, and every wait of its own wakes on the emergency stop.
+    """
+
+    until_s: float
+    ticket: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +86,7 @@ class AllStop:
     ticket: Ticket | None
 
 
-Order = Home | Zero | MarkEnd | MoveTo | Jog | RunJob | AllStop
+Order = Home | Zero | MarkEnd | MoveTo | Jog | RunJob | Wait | AllStop
 
 
 @dataclass(frozen=True, slots=True)

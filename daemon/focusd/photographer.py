@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 import queue
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,9 @@ from focusd.errors import (
     RailError,
     Stopped,
 )
-from focusd.estimate import disk_bytes
+from focusd.estimate import disk_bytes, kept_bytes
+from focusd.flats import hand_over, shading_for
+from focusd.flats import record_of as shading_record
 from focusd.fusion import Fusion
 from focusd.fusion.prefer import Prefer
 from focusd.job import Ended, Finished, Job, JobEvent, JobStatus, Paused, Started, advance
@@ -48,15 +50,21 @@ from focusd.orders import (
     RigState,
     RunJob,
     Trouble,
+    Wait,
     Zero,
 )
-from focusd.reception import Reception
+from focusd.pictures.shading import Shading
+from focusd.preflight import Finding
+from focusd.reception import Reception, frames_come
 from focusd.rig import Rig
 from focusd.room import read_room
 from focusd.runner import Cancelled, Runner, Signals, StopRecord
+from focusd.series import Place
 from focusd.slabs import FOLDER as SLABS_FOLDER
 from focusd.slabs import Slab, Slabs
 from focusd.worker import Worker
+
+_SLICE_S = 0.2
 
 
 @dataclass(slots=True)
@@ -66,7 +74,10 @@ class _Session:
     job: Job
     journal: Journal
     records: list[StopRecord]
+    place: Place | None = None
     prints: Prints | None = None
+    preflight: list[dict[str, Any]] | None = None
+    shading: dict[str, Any] | None = None
     began_s: float = 0.0
     began_wall_s: float = 0.0
     captured_s: float | None = None
@@ -204,8 +215,10 @@ class Photographer:
                 self._signals.stop.clear()
                 self._show("idle")
                 return {"motor": "off", "position_valid": False}
-            case RunJob(job):
-                self._run_job(job)
+            case RunJob(job, place):
+                self._run_job(job, place)
+            case Wait(until_s):
+                self._wait(until_s)
             case Home():
                 self._home()
             case Zero():
@@ -227,6 +240,17 @@ class Photographer:
                 rail.jog(by_um)
                 self._rest()
         return {"position_um": rail.position_um, "position_valid": rail.trusted}
+
+    def _wait(self, until_s: float) -> None:
+        """Let time pass until `until_s`, and on while the series is paused; cancel and stop end it."""
+        signals = self._signals
+        while not signals.cancel.is_set():
+            left_s = until_s - self._clock.now_s()
+            if left_s <= 0 and not signals.pause.is_set():
+                return
+            slice_s = min(left_s, _SLICE_S) if left_s > 0 else _SLICE_S
+            if not self._clock.sleep(slice_s, signals.stop):
+                return  # `AllStop` comes next, or the daemon ends
 
     def _home(self) -> None:
         self._show("homing")
@@ -259,10 +283,10 @@ class Photographer:
         )
         self._post(self._state)
 
-    def _run_job(self, job: Job) -> None:
+    def _run_job(self, job: Job, place: Place | None) -> None:
         try:
             folder = self._runs.open(job.run_id)
-            session = _Session(job, Journal(folder / JOURNAL_NAME), [])
+            session = _Session(job, Journal(folder / JOURNAL_NAME), [], place)
             session.journal.accept(job, self._clock.wall())
         except JournalError as error:
             self._post(JobChanged(advance(job, self._ended(error))))
@@ -299,11 +323,16 @@ class Photographer:
 
         cut = job.settings.slab_plan
 
+        shading = self._shading(session, folder)
+
         def admit(form: FrameForm) -> None:
             needs = fusion_needs(form, slabs=cut.open_at_once if cut else 0)
             saved_bytes = needs.checkpoint_bytes if saver is not None else 0
             count = cut.count(len(plan)) if cut else 0
-            read_room(folder).require(needs.memory_bytes, disk_bytes(form, len(plan), saved_bytes, count))
+            memory = needs.memory_bytes + (0 if shading is None else shading.nbytes)
+            disk = disk_bytes(form, len(plan), saved_bytes, count)
+            disk += kept_bytes(form, job.settings, len(plan), self._config.stack.retries)
+            read_room(folder).require(memory, disk)
 
         def note(slab: Slab) -> None:
             session.journal.append("slab", self._clock.wall(), **slab.as_json())
@@ -313,18 +342,43 @@ class Photographer:
             mode=job.settings.fusion_mode or "default",
             prefer=Prefer.over(job.settings.prefer or "none", plan.positions_um),
         )
-        self._darkroom.begin(self._beat, saver, admit, slabs, fusion)
+        self._darkroom.begin(self._beat, saver, admit, slabs, fusion, shading)
+        reception = Reception(
+            self._darkroom, job.settings, folder, lambda found: self._looked(session, found), shading
+        )
         began_s = self._clock.now_s()
         try:
             self._runner.run(
                 plan,
                 job.settings,
-                Reception(self._darkroom, lights[0] if (lights := job.settings.lights) else None),
+                reception,
                 lambda event: self._report(session, event),
                 session.records,
+                preflight=self._needs_look(session),
             )
         finally:
             session.captured_s = self._clock.now_s() - began_s
+            reception.close()
+
+    def _needs_look(self, session: _Session) -> bool:
+        """Whether a test frame comes first; of a series before the first stack alone: nights are dark."""
+        is_first = session.place is None or session.place.loop == 1
+        return is_first and self._config.stack.preflight and frames_come(self._config.camera)
+
+    def _shading(self, session: _Session, folder: Path) -> Shading | None:
+        """Return the correction of the job's preset, if it has any, and note it."""
+        preset, data_dir = session.job.settings.preset, self._config.data.dir
+        shading = shading_for(data_dir, preset)
+        if shading is not None:
+            session.shading = shading_record(data_dir, preset)
+            if session.job.settings.keep_frames not in (None, "off"):
+                hand_over(data_dir, preset, folder)
+        return shading
+
+    def _looked(self, session: _Session, findings: Sequence[Finding]) -> None:
+        """Note what the test frame shows."""
+        session.preflight = [finding.as_json() for finding in findings]
+        session.journal.append("preflight", self._clock.wall(), findings=session.preflight)
 
     def _become_trusted(self) -> None:
         match self._config.rail.at_start:
@@ -406,6 +460,9 @@ class Photographer:
                 "wall_s": time.monotonic() - session.began_wall_s,
             },
             "stops": [record.as_json() for record in session.records],
+            "preflight": session.preflight,
+            "shading": session.shading,
+            "series": None if session.place is None else asdict(session.place),
             "slabs": [slab.as_json() for slab in prints.slabs] if prints else [],
             "truth": self._rig.witness() if self._rig.witness else None,
         }

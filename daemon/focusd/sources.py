@@ -6,19 +6,46 @@ import ctypes
 import re
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 
-from focusd.errors import FocusdError
+from focusd.errors import FocusdError, FrameLost
+from focusd.pictures import y4m
 from focusd.pictures.images import SUFFIXES, read_frame
+from focusd.pictures.kinds import RAW_SUFFIXES
 from focusd.pictures.planes import Planes
+from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import Image
 
+_SUFFIXES = SUFFIXES | {y4m.SUFFIX}
 # malloc.h of glibc.
 _ARENA_MAX = -8
 
 Use = Callable[[int, Path, Image | Planes], None]
 """Takes a frame's number from 0, its file and its samples, which it must not keep."""
+
+Spoiled = Callable[[int, Path, FrameLost], None]
+"""Takes a frame's number from 0, its file and why it cannot be decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of a stack.
+
+    Parameters
+    ----------
+    path : Path
+        Where it is.
+    position_um : float
+        Where the frame was taken; its number times a step where nobody knows better.
+    stop : int
+        The stop it was taken at, from 0; else its number.
+    """
+
+    path: Path
+    position_um: float
+    stop: int
 
 
 def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
@@ -27,7 +54,8 @@ def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[P
     Parameters
     ----------
     inputs : sequence of Path
-        Files, taken whatever their name, and folders, of which the image files are taken.
+        Files, taken whatever their name, and folders, of which the image files are taken, or, where there
+        are none, the raw ones.
     outputs : sequence of Path
         Files that are never sources, though they may lie in one of the folders.
 
@@ -40,7 +68,7 @@ def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[P
     found: dict[Path, Path] = {}
     for path in inputs:
         if path.is_dir():
-            listed = [entry for entry in path.iterdir() if _is_image(entry) and entry.resolve() not in own]
+            listed = [entry for entry in _images_in(path) if entry.resolve() not in own]
         elif path.exists():
             listed = [path]
         else:
@@ -50,7 +78,14 @@ def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[P
     return sorted(found.values(), key=_natural)
 
 
-def each_in_turn(paths: Sequence[Path], use: Use, *, jobs: int = 1) -> None:
+def each_in_turn(
+    paths: Sequence[Path],
+    use: Use,
+    *,
+    jobs: int = 1,
+    spoiled: Spoiled | None = None,
+    rendering: RawRendering | None = None,
+) -> None:
     """Decode every file and hand it to `use`, one at a time and in order.
 
     Each of several threads decodes a frame of its own while another one's is used, so no more than `jobs`
@@ -64,21 +99,27 @@ def each_in_turn(paths: Sequence[Path], use: Use, *, jobs: int = 1) -> None:
         Called from any of the threads, never by two at once.
     jobs : int
         Threads, 1 or more; 1 works in the caller's own and takes the least memory.
+    spoiled : callable, optional
+        Called in place of `use`, and in turn, for a file that cannot be decoded; the others follow.
+    rendering : RawRendering, optional
+        How raw files are developed; learnt from the first, if nothing was learnt before.
 
     Raises
     ------
     FrameLost
-        The first file, in order, that cannot be decoded, named. Files before it have been used.
+        Without `spoiled`: the first file, in order, that cannot be decoded, named. Files before it have been
+        used.
     Exception
         Whatever `use` raises; no further frame is used.
     """
-    turns = _Turns(len(paths))
+    turns, rendering = _Turns(len(paths)), rendering or RawRendering()
+    _learn(paths, rendering)
     if jobs <= 1:
-        _work(paths, use, turns)
+        _work(paths, use, turns, spoiled, rendering)
     else:
         _share_heap()
-        names = [f"frames-{number}" for number in range(min(jobs, len(paths)))]
-        threads = [threading.Thread(target=_work, args=(paths, use, turns), name=name) for name in names]
+        work, count = partial(_work, paths, use, turns, spoiled, rendering), min(jobs, len(paths))
+        threads = [threading.Thread(target=work, name=f"frames-{number}") for number in range(count)]
         try:
             for thread in threads:
                 thread.start()
@@ -131,7 +172,9 @@ class _Turns:
             self._changed.notify_all()
 
 
-def _work(paths: Sequence[Path], use: Use, turns: _Turns) -> None:
+def _work(
+    paths: Sequence[Path], use: Use, turns: _Turns, spoiled: Spoiled | None, rendering: RawRendering
+) -> None:
     """Decode frames and use them in their turn, until there are no more."""
     memory: Planes | None = None
     while (number := turns.take()) is not None:
@@ -139,18 +182,21 @@ def _work(paths: Sequence[Path], use: Use, turns: _Turns) -> None:
         frame: Image | Planes | None = None
         failure: Exception | None = None
         try:
-            frame = read_frame(path, memory)
+            frame = _read(path, memory, rendering)
         except MemoryError:
             failure = FocusdError(f"{path}: no memory left to decode it; use --jobs 1 or smaller frames")
         except Exception as error:  # noqa: BLE001 - told in its turn: an earlier file may be at fault too
             failure = error
         if not turns.wait(number):
             return
-        if frame is not None:
-            try:
+        try:
+            if frame is not None:
                 use(number, path, frame)
-            except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for this one
-                failure = error
+            elif isinstance(failure, FrameLost) and spoiled is not None:
+                spoiled(number, path, failure)
+                failure = None
+        except Exception as error:  # noqa: BLE001 - raised again by the thread that waits for this one
+            failure = error
         if failure is not None:
             turns.close(failure)
             return
@@ -170,8 +216,31 @@ def _share_heap() -> None:
         mallopt(_ARENA_MAX, 1)
 
 
-def _is_image(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+def _read(path: Path, memory: Planes | None, rendering: RawRendering) -> Image | Planes:
+    """Read a frame as a run decodes it."""
+    if path.suffix.lower() == y4m.SUFFIX:
+        return y4m.read(path, memory)
+    return read_frame(path, memory, rendering)
+
+
+def _learn(paths: Sequence[Path], rendering: RawRendering) -> None:
+    """Learn how raw files are developed from the first that can be opened, as a run does."""
+    for path in paths:
+        if path.suffix.lower() in {*RAW_SUFFIXES, ".tif", ".tiff"}:
+            try:
+                rendering.learn(path.read_bytes(), str(path))
+            except (FrameLost, OSError):
+                continue  # told when its turn comes
+            return
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """List a folder's images; raw files where there is nothing else, for cameras write them in pairs."""
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    for suffixes in (_SUFFIXES, RAW_SUFFIXES):
+        if found := [path for path in files if path.suffix.lower() in suffixes]:
+            return found
+    return []
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

@@ -193,7 +193,10 @@ class Stack:
             exposure = self._expose(attempt.shot.light)
         except (ExposureTimeout, FrameLost) as error:
             now_s, at = self._elapsed_s(), self._clock.wall().isoformat(timespec="milliseconds")
-            attempt.record.shots.append(ShotRecord(now_s, now_s, None, at, None, str(error)))
+            shot = attempt.shot
+            attempt.record.shots.append(
+                ShotRecord(now_s, now_s, None, at, None, str(error), shot.number, shot.light)
+            )
             return _Miss(attempt, str(error))
         self._pending = (attempt, exposure)
         return None
@@ -218,7 +221,7 @@ class Stack:
                 name = frame.name
                 self._receiver.deliver(attempt.shot, frame)
         self._pending = None
-        attempt.record.shots.append(self._record_of(exposure, name, lost))
+        attempt.record.shots.append(self._record_of(attempt, exposure, name, lost))
         if lost is not None:
             return _Miss(attempt, lost)
         self._missed_in_a_row = 0
@@ -254,7 +257,7 @@ class Stack:
                 self._resolve(attempt, missing=True)
                 self._check_cancel()
             if attempt.number + 1 >= _TRIES or self._retries_left <= 0:
-                self._give_up(attempt)
+                self._give_up(miss)
                 break
             self._retries_left -= 1
             self._report(Retaken(attempt.shot.stop_index, miss.reason))
@@ -266,14 +269,15 @@ class Stack:
             self._switch_off()
         return went
 
-    def _give_up(self, attempt: _Try) -> None:
+    def _give_up(self, miss: _Miss) -> None:
         """Go on without a frame; with too many in a row the camera is at fault."""
         self._missed_in_a_row += 1
-        self._resolve(attempt, missing=True)
+        self._resolve(miss.attempt, missing=True)
         if self._missed_in_a_row >= self._give_up_after:
             raise CameraError(
                 f"{self._missed_in_a_row} frames in a row are missing, the last at stop "
-                f"{attempt.shot.stop_index}: the camera does not deliver; check it, then start again",
+                f"{miss.attempt.shot.stop_index}: the camera does not deliver; check it, then start again "
+                f"({miss.reason})",
                 missing_in_a_row=self._missed_in_a_row,
             )
 
@@ -284,10 +288,12 @@ class Stack:
         if self._pending is not None:
             (attempt, exposure), self._pending = self._pending, None
             attempt.record.shots.append(
-                self._record_of(exposure, None, "the stack ended before its frame was fused")
+                self._record_of(attempt, exposure, None, "the stack ended before its frame was fused")
             )
 
-    def _record_of(self, exposure: Exposure, name: str | None, lost: str | None) -> ShotRecord:
+    def _record_of(
+        self, attempt: _Try, exposure: Exposure, name: str | None, lost: str | None
+    ) -> ShotRecord:
         return ShotRecord(
             exposure.opened_s - self._began_s,
             exposure.closed_s - self._began_s,
@@ -295,6 +301,8 @@ class Stack:
             exposure.at.isoformat(timespec="milliseconds"),
             name,
             lost,
+            attempt.shot.number,
+            attempt.shot.light,
         )
 
     def _resolve(self, attempt: _Try, *, missing: bool) -> None:

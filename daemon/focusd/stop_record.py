@@ -16,6 +16,8 @@ class ShotRecord:
     at: str
     frame: str | None
     error: str | None
+    number: int = 0
+    light: str | None = None
 
 
 @dataclass(slots=True)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from focusd import __version__
+from focusd import __version__, flat_command, preview
 from focusd.calibrate import command as calibrate
 from focusd.cli import EXIT_USAGE, add_overrides, overridden
 from focusd.cli import load as load_daemon
 from focusd.clock import BeatingClock
 from focusd.config import Config, broker_address, read_toml
 from focusd.errors import ConfigError, FocusdError
+from focusd.flat_stand import Stand
 from focusd.runner import Signals
 from focusd.service import Service
 from focusd_sim import demo
@@ -90,6 +91,27 @@ def _calibrate(args: argparse.Namespace) -> int:
     return calibrate.run(args, config, lambda: build(config, sim, clock, signals).rig, clock, signals)
 
 
+def _stand(config: Config, sim: SimConfig, clock: VirtualClock, signals: Signals) -> Stand:
+    """Take camera and lights of the simulated rig, where homing would leave its carriage."""
+    rig = build(config, sim, clock, signals).rig
+    if rig.rail.spec.homing is not None:
+        rig.rail.home()
+        rig.rail.release()
+    return Stand(rig.camera, rig.lights)
+
+
+def _preview(args: argparse.Namespace) -> int:
+    config, sim = load(args)
+    clock, signals = VirtualClock(), Signals()
+    return preview.run(args, config, lambda: _stand(config, sim, clock, signals), clock, signals)
+
+
+def _flat(args: argparse.Namespace) -> int:
+    config, sim = load(args)
+    clock, signals = VirtualClock(), Signals()
+    return flat_command.run(args, config, lambda: _stand(config, sim, clock, signals), clock, signals)
+
+
 def _check(args: argparse.Namespace) -> int:
     _, sim = load(args)
     scene_of(sim)
@@ -119,6 +141,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_sim_options(measure)
     calibrate.add_arguments(measure)
     measure.set_defaults(command=_calibrate)
+    for name, words, command in (
+        ("preview", preview.add_arguments, _preview),
+        ("flat", flat_command.add_arguments, _flat),
+    ):
+        still = commands.add_parser(name, help=f"what `focusd {name}` does, on the simulated rig")
+        still.add_argument("--config", type=Path, required=True, metavar="FILE")
+        add_overrides(still)
+        add_sim_options(still)
+        words(still)
+        still.set_defaults(command=command)
     show = commands.add_parser("demo", help="one stack from a message to a picture, with its own broker")
     demo.add_arguments(show)
     show.set_defaults(command=demo.run)

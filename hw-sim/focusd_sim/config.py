@@ -138,6 +138,8 @@ class SensorConfig(_Table):
     shot_noise: NotNegative = 1.5
     vignetting: Fraction = 0.1
     flicker: Fraction = 0.005
+    dust: Annotated[int, Field(ge=0, le=1000)] = 0
+    hot_pixels: Annotated[int, Field(ge=0, le=100_000)] = 0
 
 
 class OpticsConfig(_Table):
@@ -145,6 +147,17 @@ class OpticsConfig(_Table):
 
     breathing_per_mm: float = 0.0
     drift_px_per_mm: tuple[float, float] = (0.0, 0.0)
+
+
+LampSide = Literal["ring", "left", "right"]
+
+
+class LampConfig(_Table):
+    """A lamp on one of the daemon's ``[lights]``; a brightness of 1 exposes well by itself."""
+
+    brightness: NotNegative = 1.0
+    side: LampSide = "ring"
+    warm_up_s: NotNegative = 0.0
 
 
 class DslrConfig(_Table):
@@ -156,6 +169,10 @@ class DslrConfig(_Table):
     min_press_s: NotNegative = 0.03
     half_press_s: NotNegative = 0.0
     active_high: bool = True
+    bulb: bool = False
+    sync_active_high: bool = False
+    sync_s: Positive | None = None  # the flash contact stays made so long; None: until the shutter closes
+    sync_bounces: Annotated[int, Field(ge=0, le=10)] = 0
     mirror_lockup: bool = False
     mirror_lead_s: NotNegative = 0.04
     mirror_slap_um: NotNegative = 0.2
@@ -165,6 +182,12 @@ class DslrConfig(_Table):
     sleep_after_s: NotNegative = 0.0
     wake_s: NotNegative = 0.5
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+    files: Literal["jpeg", "raw", "both"] = "jpeg"
+    # What the files say of the time, by a clock that nobody has set, and that goes wrong by some ppm.
+    time: Literal["none", "seconds", "fraction"] = "fraction"
+    clock_ahead_s: float = 7163.4
+    clock_fast_ppm: float = 20.0
+    late_s: Positive = 10.0  # how much later than usual a late_frame comes
 
     @model_validator(mode="after")
     def _partial_within_write(self) -> DslrConfig:
@@ -226,6 +249,7 @@ class SimConfig(BenchConfig):
     sensor: SensorConfig = SensorConfig()
     optics: OpticsConfig = OpticsConfig()
     dslr: DslrConfig = DslrConfig()
+    lamps: dict[str, LampConfig] = {}
     picam: PicamConfig = PicamConfig()
     faults: tuple[FaultConfig, ...] = ()
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from focusd.errors import ConfigError
 from focusd_sim.bench import Bench
+from focusd_sim.card import Card
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import DslrConfig
 from focusd_sim.faults import Faults
+from focusd_sim.flash_contact import FlashContact
 from focusd_sim.pins import SimFactory
 from focusd_sim.truth import ExposureTruth
 from focusd_sim.view import View
@@ -20,6 +19,8 @@ from focusd_sim.view import View
 _MIRROR_DROPS_AFTER_S = 30.0
 # A shutter that fires twice does so this long after it has closed.
 _BOUNCE_S = 0.1
+# A release let go before the shutter has opened makes a bulb exposure as short as this.
+_SHORTEST_S = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,13 @@ class DslrLines:
         Whole press.
     focus : int, optional
         Half press.
+    sync : int, optional
+        Flash contact, which tells that the shutter is open.
     """
 
     release: int
     focus: int | None = None
+    sync: int | None = None
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Presses:
 
 
 class Dslr:
-    """The camera body. It exposes at its own time after a press and writes JPEG files into a folder later.
+    """The camera body. It exposes at its own time after a press and writes files into a folder later.
 
     Parameters
     ----------
@@ -95,15 +99,17 @@ class Dslr:
                 f"sim.dslr.half_press_s is {config.half_press_s} s and no focus line is wired: "
                 "wire it, or set 0"
             )
-        inbox.mkdir(parents=True, exist_ok=True)
         self.presses = Presses()
         self._config = config
         self._clock = clock
         self._lines = lines
         self._bench = bench
         self._view = view
-        self._inbox = inbox
+        self._card = Card(inbox, config)
         self._faults = faults
+        self._contact = FlashContact(lines.sync, config, clock, factory)
+        self._down = False
+        self._bulb_s: float | None = None
         self._hung = False
         self._focus_since_s: float | None = None
         self._pressed_s: float | None = None
@@ -113,13 +119,11 @@ class Dslr:
         self._last_used_s = clock.now_s()
         self._card_free_s = float("-inf")
         self._buffered = 0
-        # A card's numbering goes on from what is there; a camera never writes over a picture.
-        self._files = max((int(p.stem[4:]) for p in inbox.glob("DSC_[0-9]*.JPG")), default=0)
         for line in (lines.release, lines.focus):
             if line is not None:
                 factory.watch(line, self.edge)
                 self.edge(line, factory.level(line), clock.now_s())
-        faults.claim("lose_frame", "double_frame", "corrupt_file")
+        faults.claim("lose_frame", "double_frame", "corrupt_file", "late_frame")
         faults.on("hang_camera", self._hang)
 
     def edge(self, line: int, level: bool, t_s: float) -> None:
@@ -130,6 +134,7 @@ class Dslr:
             if pressed:
                 self._stir(t_s)
         elif line == self._lines.release:
+            self._down = pressed
             if pressed:
                 self._press(t_s)
             else:
@@ -158,6 +163,7 @@ class Dslr:
         if self._pressed_s is not None and t_s - self._pressed_s < self._config.min_press_s - 1e-9:
             self.presses.ignore("short")
             self._pressed_s = None
+        self._end_bulb(t_s)
 
     def _held(self, pressed_s: float) -> None:
         """Act on a press that has lasted long enough."""
@@ -200,14 +206,29 @@ class Dslr:
         """Schedule mirror, shutter and the rest."""
         config, clock = self._config, self._clock
         closes_s = opens_s + config.exposure_s
-        self._busy_until_s = closes_s
+        self._busy_until_s = float("inf") if config.bulb else closes_s
         self._buffered += 1
         if not config.mirror_lockup:
             slap_s = max(opens_s - config.mirror_lead_s, clock.now_s())
             clock.call_at(slap_s, lambda: self._bench.bump(config.mirror_slap_um))
-        clock.call_at(closes_s, lambda: self._close(opens_s, closes_s))
+        self._contact.follow(opens_s)
+        if not config.bulb:
+            clock.call_at(closes_s, lambda: self._close(opens_s, closes_s))
+            return
+        self._bulb_s = opens_s
+        if not self._down:
+            self._end_bulb(opens_s)
+
+    def _end_bulb(self, let_go_s: float) -> None:
+        """Schedule the end of an exposure that lasts while the release is pressed, if there is one."""
+        if self._bulb_s is None:
+            return
+        opens_s, self._bulb_s = self._bulb_s, None
+        closes_s = self._busy_until_s = max(let_go_s, opens_s + _SHORTEST_S)
+        self._clock.call_at(closes_s, lambda: self._close(opens_s, closes_s))
 
     def _close(self, opens_s: float, closes_s: float) -> None:
+        self._contact.part()
         exposure = self._view.expose(opens_s, closes_s)
         self._last_used_s = closes_s
         if self._faults.take("double_frame"):
@@ -218,37 +239,37 @@ class Dslr:
         corrupt = self._faults.take("corrupt_file")
         written_s = max(closes_s, self._card_free_s) + self._config.write_s
         self._card_free_s = written_s
+        if self._faults.take("late_frame"):  # on its way: the card is free meanwhile
+            written_s += self._config.late_s
+        names = self._card.next_names()
         self._clock.call_at(
-            written_s - self._config.partial_s, lambda: self._write(exposure, written_s, corrupt)
+            written_s - self._config.partial_s, lambda: self._write(names, exposure, written_s, corrupt)
         )
 
-    def _write(self, exposure: ExposureTruth, written_s: float, corrupt: bool) -> None:
+    def _write(
+        self, names: tuple[str, ...], exposure: ExposureTruth, written_s: float, corrupt: bool
+    ) -> None:
         """Draw the picture and put it on the card: half of it first where the writer is not atomic."""
-        self._files += 1
-        path = self._inbox / f"DSC_{self._files:04d}.JPG"
-        picture = self._view.picture(exposure, light=self._config.exposure_s / self._config.light_s)
-        _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, self._config.jpeg_quality])
-        data = np.asarray(encoded, np.uint8).tobytes()
-        half = data[: len(data) // 2]
+        open_s = self._config.exposure_s
+        if self._config.bulb:
+            open_s = exposure.t_close_s - exposure.t_open_s
+        picture = self._view.picture(exposure, light=open_s / self._config.light_s)
+        files = {name: self._card.encoded(name, picture, exposure.t_open_s) for name in names}
+        halves = {name: data[: len(data) // 2] for name, data in files.items()}
         if self._config.partial_s:
-            self._put(path, half)
-        self._clock.call_at(written_s, lambda: self._finish(path, half if corrupt else data, exposure.index))
+            for name, half in halves.items():
+                self._put(name, half)
+        self._clock.call_at(written_s, lambda: self._finish(halves if corrupt else files, exposure.index))
 
-    def _finish(self, path: Path, data: bytes, index: int) -> None:
+    def _finish(self, files: dict[str, bytes], index: int) -> None:
         self._buffered -= 1
-        if self._put(path, data):
-            self._view.truth.name_file(index, path.name)
+        written = [name for name, data in files.items() if self._put(name, data)]
+        if written:
+            self._view.truth.name_file(index, written[0])
 
-    def _put(self, path: Path, data: bytes) -> bool:
+    def _put(self, name: str, data: bytes) -> bool:
         """Write to the card; a full one is the camera's trouble, and the picture is gone."""
-        try:
-            if self._config.partial_s:
-                path.write_bytes(data)
-            else:
-                hidden = path.with_name(f".{path.name}.part")
-                hidden.write_bytes(data)
-                hidden.rename(path)
-        except OSError:
-            self.presses.ignore("card full")
-            return False
-        return True
+        if self._card.put(name, data):
+            return True
+        self.presses.ignore("card full")
+        return False

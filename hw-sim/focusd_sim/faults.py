@@ -21,6 +21,7 @@ Kind = Literal[
     "lose_frame",
     "double_frame",
     "corrupt_file",
+    "late_frame",
     "hang_camera",
     "stick_endstop",
     "stall_motor",
@@ -31,7 +32,7 @@ Kind = Literal[
     "kill_process",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
-SHOTS = frozenset({"lose_frame", "double_frame", "corrupt_file"})
+SHOTS = frozenset({"lose_frame", "double_frame", "corrupt_file", "late_frame"})
 EVENTS = frozenset({"jump_clock", "kill_process"})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from focusd_sim import dng
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import PicamConfig
 from focusd_sim.exposure_control import NEUTRAL_GAINS, ExposureControl, advertised
@@ -111,17 +112,23 @@ class SimPicamera2:
         """Whether the lens has a focus drive."""
         return "LensPosition" in self._controls
 
-    def create_preview_configuration(self, main: Stream = None, **options: Any) -> dict[str, Any]:
+    def create_preview_configuration(
+        self, main: Stream = None, raw: Stream = None, **options: Any
+    ) -> dict[str, Any]:
         """Make a configuration for watching; see `streams.configuration`."""
-        return configuration("preview", self.sensor_resolution, main, options)
+        return configuration("preview", self.sensor_resolution, main, options, raw)
 
-    def create_still_configuration(self, main: Stream = None, **options: Any) -> dict[str, Any]:
+    def create_still_configuration(
+        self, main: Stream = None, raw: Stream = None, **options: Any
+    ) -> dict[str, Any]:
         """Make a configuration for photographs: full size, one buffer."""
-        return configuration("still", self.sensor_resolution, main, options)
+        return configuration("still", self.sensor_resolution, main, options, raw)
 
-    def create_video_configuration(self, main: Stream = None, **options: Any) -> dict[str, Any]:
+    def create_video_configuration(
+        self, main: Stream = None, raw: Stream = None, **options: Any
+    ) -> dict[str, Any]:
         """Make a configuration for film: a fixed rate, video colours."""
-        return configuration("video", self.sensor_resolution, main, options)
+        return configuration("video", self.sensor_resolution, main, options, raw)
 
     def configure(self, camera_config: str | Mapping[str, Any] | None = None) -> None:
         """Take a configuration, or the default one of that name.
@@ -135,7 +142,9 @@ class SimPicamera2:
             raise RuntimeError("Camera must be stopped before configuring")
         if camera_config is None or isinstance(camera_config, str):
             camera_config = configuration(camera_config or "preview", self.sensor_resolution, None, {})
-        config = self.camera_config = checked(camera_config, self._config.stride_align)
+        config = self.camera_config = checked(
+            camera_config, self._config.stride_align, self.sensor_resolution
+        )
         self._keep = 1 if config["queue"] and config["buffer_count"] > 1 else 0
         self._control = ExposureControl(self._config, self._seed)
         self.set_controls(config["controls"])
@@ -310,10 +319,19 @@ class SimPicamera2:
 
     def draw(self, request: Request) -> NDArray[np.uint8]:
         """Draw what `request` shows, BGR."""
-        shot = request.shot
-        red, blue = (got / neutral for got, neutral in zip(shot.colour_gains, NEUTRAL_GAINS, strict=True))
-        light = shot.exposure_us * shot.gain / self._config.light_us
-        return self._view.picture(request.truth, light=light, colour_gains=(blue, 1.0, red))
+        red, blue = (
+            got / neutral for got, neutral in zip(request.shot.colour_gains, NEUTRAL_GAINS, strict=True)
+        )
+        return self._view.picture(request.truth, light=self._light(request), colour_gains=(blue, 1.0, red))
+
+    def negative(self, request: Request) -> bytes:
+        """Write the sensor's own samples of `request` as a DNG."""
+        seen = dng.linear(self._view.picture(request.truth, light=self._light(request)))
+        gains = request.shot.colour_gains
+        return dng.written(seen, sensor_gains=NEUTRAL_GAINS, as_shot_gains=gains)
+
+    def _light(self, request: Request) -> float:
+        return request.shot.exposure_us * request.shot.gain / self._config.light_us
 
     def _hang(self, begins: bool) -> None:
         self._hung = begins

@@ -22,7 +22,7 @@ COLOUR_SPACES = tuple(_COLOUR_SPACES)
 
 def stride_of(pixel_format: str, width: int, align: int) -> int:
     """Bytes from one row to the next, a multiple of `align`."""
-    row = width * {"YUV420": 1, "RGB888": 3, "BGR888": 3}.get(pixel_format, 4)
+    row = width * {"YUV420": 1, "SRGGB16": 2, "RGB888": 3, "BGR888": 3}.get(pixel_format, 4)
     return -(-row // align) * align
 
 

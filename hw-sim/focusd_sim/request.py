@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -39,6 +41,10 @@ class Source(Protocol):
 
     def draw(self, request: Request) -> NDArray[np.uint8]:
         """Draw what `request` shows, BGR."""
+        ...
+
+    def negative(self, request: Request) -> bytes:
+        """Write the sensor's own samples of `request` as a DNG."""
         ...
 
 
@@ -147,6 +153,17 @@ class Request:
         if bgr.shape[1::-1] != stream["size"]:
             bgr = np.asarray(cv2.resize(bgr, stream["size"], interpolation=cv2.INTER_AREA), np.uint8)
         return laid_out(bgr, stream["format"], stream["stride"], str(self.config["colour_space"]))
+
+    def save_dng(self, file_output: Any, name: str = "raw") -> None:
+        """Write the raw stream's samples as a DNG into an ``io.BytesIO``, or a file of that name."""
+        self._check_held()
+        if self.config.get(name) is None:
+            raise RuntimeError(f"Stream {name!r} is not defined")
+        data = self._camera.negative(self)
+        if isinstance(file_output, io.BytesIO):
+            file_output.write(data)
+        else:
+            Path(str(file_output)).write_bytes(data)
 
     def _check_held(self) -> None:
         if self._references <= 0:

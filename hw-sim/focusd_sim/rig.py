@@ -22,6 +22,7 @@ from focusd_sim.clock import VirtualClock
 from focusd_sim.config import SimConfig
 from focusd_sim.dslr import Dslr, DslrLines
 from focusd_sim.faults import Faults, Kind
+from focusd_sim.lamps import Lamps
 from focusd_sim.picam import SimPicamera2
 from focusd_sim.pins import SimFactory
 from focusd_sim.scene import Scene
@@ -124,12 +125,14 @@ def build(
     if scene is None:
         scene = scene_of(sim)
     sensor = Sensor(**sim.sensor.model_dump())
-    view = View(scene, sensor, sim.optics, bench, truth, centre_um=sim.centre_um, seed=sim.seed)
+    # Without lights it is day; with them the room is dark.
+    lamps = Lamps(config.lights, sim.lamps, factory) if config.lights or sim.lamps else None
+    view = View(scene, sensor, sim.optics, bench, truth, centre_um=sim.centre_um, seed=sim.seed, lamps=lamps)
     camera: Camera
     match config.camera:
         case DslrConfig() as dslr:
             inbox = app.inbox_folder(dslr, config.data.dir)
-            body = DslrLines(dslr.release_pin, dslr.focus_pin)
+            body = DslrLines(dslr.release_pin, dslr.focus_pin, dslr.feedback_pin)
             Dslr(sim.dslr, clock, factory, body, bench, view, inbox, faults)
             camera = app.build_dslr(dslr, config.data.dir, factory, seen, signals.stop)
         case Picamera2Config() as picamera2:
@@ -157,7 +160,12 @@ def build(
     # Python times the steps unless the file says otherwise: the demo needs no compiler.
     native = isinstance(rail, ChipRailConfig) and rail.pulses == "native"
     board = sim_board(factory, seen) if native else None
-    real_rig = Rig(app.build_rail(rail, factory, seen, signals.stop, board), camera, witness=witness)
+    real_rig = Rig(
+        app.build_rail(rail, factory, seen, signals.stop, board),
+        camera,
+        app.build_lights(config, factory),
+        witness=witness,
+    )
     return SimulatedRig(real_rig, bench, scene, truth, faults, factory, clock, sim.centre_um)
 
 
@@ -176,4 +184,9 @@ def _board_pulls(config: Config) -> dict[int, Literal["up", "down"]]:
         for line in (camera.release_pin, camera.focus_pin):
             if line is not None:
                 pulls[line] = "down" if camera.active == "high" else "up"
+        if camera.feedback_pin is not None and camera.feedback_pull == "none":
+            # Where the Pi has none of its own, the board holds the line of an open contact.
+            pulls[camera.feedback_pin] = "up" if camera.feedback_active == "low" else "down"
+    for light in config.lights.values():
+        pulls[light.pin] = "down" if light.active == "high" else "up"
     return pulls

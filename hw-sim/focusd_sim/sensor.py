@@ -36,6 +36,10 @@ class Sensor:
         Largest change of the lamp's light from frame to frame, a fraction, 0 to 1 (uniform in +-).
     colour_flicker : float
         The same for each colour channel on its own.
+    dust : int
+        Grains on the sensor, 0 to 1000: dark spots of 2 to 6 px radius that take 10 to 40 % of the light.
+    hot_pixels : int
+        Pixels that add 12 to 200 levels to one colour whatever the light, 0 to 100000.
 
     Raises
     ------
@@ -45,7 +49,8 @@ class Sensor:
     Notes
     -----
     Gains act on the encoded values, as scene blur does. Noise of successive frames is cut at random places,
-    flips and signs from one tile made from the seed, so that it costs little.
+    flips and signs from one tile made from the seed, so that it costs little. Where dust and hot pixels lie
+    goes by the seed and the size alone.
     """
 
     read_noise: float = 0.0
@@ -53,9 +58,12 @@ class Sensor:
     vignetting: float = 0.0
     flicker: float = 0.0
     colour_flicker: float = 0.0
+    dust: int = 0
+    hot_pixels: int = 0
 
     def __post_init__(self) -> None:
         limits = {"read_noise": 60, "shot_noise": 60, "vignetting": 1, "flicker": 1, "colour_flicker": 1}
+        limits |= {"dust": 1000, "hot_pixels": 100_000}
         for name, most in limits.items():
             if not 0 <= getattr(self, name) <= most:
                 raise ConfigError(
@@ -103,12 +111,15 @@ class Sensor:
         gains *= 1 + self.flicker * rng.uniform(-1, 1)
         gains *= 1 + self.colour_flicker * rng.uniform(-1, 1, 3)
         picture = _gained(ideal, gains)
-        if self.vignetting > 0:
-            rows, cols = ideal.shape[:2]
-            left = _vignette(rows, cols, self.vignetting)
+        rows, cols = ideal.shape[:2]
+        if self.vignetting > 0 or self.dust:
+            left = _light_left(rows, cols, self.vignetting, self.dust, seed)
             picture = np.asarray(cv2.multiply(picture, left, scale=1 / 65535, dtype=cv2.CV_8U), np.uint8)
         if self.read_noise > 0 or self.shot_noise > 0:
             picture = self._noisy(picture, rng, seed)
+        if self.hot_pixels:
+            where, added = _hot_pixels(rows, cols, self.hot_pixels, seed)
+            picture[where] = np.minimum(picture[where].astype(np.int16) + added, 255)
         return np.asarray(picture, np.uint8)
 
     def _noisy(self, picture: NDArray[np.uint8], rng: np.random.Generator, seed: int) -> NDArray[np.uint8]:
@@ -133,14 +144,32 @@ def _gained(ideal: NDArray[np.uint8], gains: NDArray[np.float64]) -> NDArray[np.
 
 
 @lru_cache(maxsize=4)
-def _vignette(rows: int, cols: int, lost: float) -> NDArray[np.uint16]:
+def _light_left(rows: int, cols: int, lost: float, dust: int, seed: int) -> NDArray[np.uint16]:
     """Light left at each pixel and channel, in 65535ths."""
     y = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, cols, dtype=np.float32)[None, :]
     aspect = np.float32((cols / rows) ** 2)
     left = 1 - np.float32(lost) * (y**2 + aspect * x**2) / (1 + aspect)
+    rng = np.random.default_rng((seed, 0xD057))
+    for _ in range(dust):
+        radius, depth = rng.uniform(2, 6), rng.uniform(0.1, 0.4)
+        away = np.hypot(
+            np.arange(rows)[:, None] - rng.uniform(0, rows), np.arange(cols)[None, :] - rng.uniform(0, cols)
+        )
+        left *= 1 - np.float32(depth) * np.clip(radius + 0.5 - away, 0, 1).astype(np.float32)
     plane = np.rint(left * 65535).astype(np.uint16)
     return np.repeat(plane[..., None], 3, axis=2)
+
+
+@lru_cache(maxsize=2)
+def _hot_pixels(
+    rows: int, cols: int, count: int, seed: int
+) -> tuple[tuple[NDArray[np.int64], ...], NDArray[np.int16]]:
+    """Rows, columns and channels of hot pixels, no two alike, and what each adds."""
+    rng = np.random.default_rng((seed, 0x407))
+    at = rng.choice(rows * cols, min(count, rows * cols), replace=False)
+    where = (at // cols, at % cols, rng.integers(0, 3, len(at)))
+    return where, rng.integers(12, 201, len(at)).astype(np.int16)
 
 
 @lru_cache(maxsize=2)

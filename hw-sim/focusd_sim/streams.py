@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from focusd_sim.dng import FORMAT as RAW_FORMAT
 from focusd_sim.planes import COLOUR_SPACES, FORMATS, stride_of
 
 _STREAM_KEYS = ("format", "size", "stride", "preserve_ar")
@@ -33,6 +34,7 @@ def configuration(
     sensor_size: tuple[int, int],
     main: Mapping[str, Any] | None,
     options: Mapping[str, Any],
+    raw: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make a configuration.
 
@@ -46,13 +48,15 @@ def configuration(
         ``format`` and ``size`` of the picture.
     options : mapping
         ``buffer_count``, ``controls``, ``queue`` and whatever else picamera2 takes.
+    raw : mapping, optional
+        ``format`` and ``size`` of the sensor's own samples; None goes without.
 
     Raises
     ------
     ValueError
-        For an unknown key of `main`.
+        For an unknown key of `main` or `raw`.
     """
-    for key in main or {}:
+    for key in (*(main or {}), *(raw or {})):
         if key not in _STREAM_KEYS:
             raise ValueError(f"Bad key {key!r}: valid stream configuration keys are {_STREAM_KEYS}")
     default = _USE_CASES[use_case]
@@ -73,7 +77,7 @@ def configuration(
         "buffer_count": default.buffer_count,
         "queue": True,
         "lores": None,
-        "raw": None,
+        "raw": None if raw is None else {"format": RAW_FORMAT, "size": stream["size"], **raw},
         "display": None,
         "encode": None,
         **options,
@@ -82,8 +86,10 @@ def configuration(
     }
 
 
-def checked(config: Mapping[str, Any], stride_align: int) -> dict[str, Any]:
+def checked(config: Mapping[str, Any], stride_align: int, sensor_size: tuple[int, int]) -> dict[str, Any]:
     """Return `config` as the camera takes it, with the stride of its buffers.
+
+    A raw stream gets the size of the sensor, which has this mode alone.
 
     Raises
     ------
@@ -100,4 +106,9 @@ def checked(config: Mapping[str, Any], stride_align: int) -> dict[str, Any]:
         raise RuntimeError("Colour space has incorrect type")
     stride = stride_of(main["format"], width, stride_align)
     rows = height * 3 // 2 if main["format"] == "YUV420" else height
-    return {**config, "main": {**main, "stride": stride, "framesize": stride * rows}}
+    main |= {"stride": stride, "framesize": stride * rows}
+    if config["raw"] is None:
+        return {**config, "main": main}
+    raw_stride = stride_of(RAW_FORMAT, sensor_size[0], stride_align)
+    raw = {**config["raw"], "format": RAW_FORMAT, "size": sensor_size, "stride": raw_stride}
+    return {**config, "main": main, "raw": raw | {"framesize": raw_stride * sensor_size[1]}}

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from focusd_sim.bench import Bench, Scene, Sensor
 from focusd_sim.config import OpticsConfig
+from focusd_sim.lamps import Lamps
 from focusd_sim.truth import ExposureTruth, Truth
 
 
@@ -29,6 +30,8 @@ class View:
         Rail position of the scene's middle plane.
     seed : int
         Of the noise.
+    lamps : Lamps, optional
+        All the light there is; without them it is day.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class View:
         *,
         centre_um: float,
         seed: int,
+        lamps: Lamps | None = None,
     ) -> None:
         self.truth = truth
         self._scene = scene
@@ -49,6 +53,7 @@ class View:
         self._bench = bench
         self._centre_um = centre_um
         self._seed = seed
+        self._lamps = lamps
 
     @property
     def size(self) -> tuple[int, int]:
@@ -123,6 +128,9 @@ class View:
             magnification=exposure.magnification,
             shift_px=exposure.shift_px,
         )
+        if self._lamps is not None:
+            ideal, lit = self._lamps.lit(ideal, exposure.t_open_s, exposure.t_close_s)
+            light *= lit
         return self._sensor.expose(
             ideal, exposure=light, colour_gains=colour_gains, frame=exposure.index, seed=self._seed
         )

@@ -45,7 +45,8 @@ TABLE: dict[str, Any] = {
         "home": {"pin": 23, "position_um": 0, "go_to_um": 5000},
     },
     "camera": {"kind": "dslr", "release_pin": 24, "focus_pin": 25, "exposure_s": 0.02},
-    "stack": {"settle_s": 1.0},
+    # Exposures are counted: without the test frame, they are the stack's own.
+    "stack": {"settle_s": 1.0, "preflight": False},
     "sim": {"scene": "slope", "centre_um": 5000},
 }
 

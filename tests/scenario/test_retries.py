@@ -1,4 +1,4 @@
-"""A frame that is lost or spoiled is taken again, at its own place and from the right side, within a budget."""
+"""A frame that is lost or spoiled is taken again, at its place and from the right side, within a budget."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import json
 import socket
 import subprocess
 from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +122,7 @@ def test_every_command_is_answered(rig: Daemon, client: Client) -> None:
         (b'{"z_plan": {"range": 9000000, "step": 0.001}}', "bad_plan"),
         (b'{"z_plan": {"bottom": 24000, "top": 26000, "step": 20}}', "out_of_travel"),
         (b'{"z_plan": {"marks": true, "step": 20}}', "bad_plan"),
-        (b'{"time_plan": {"interval": 60, "loops": 2}, "z_plan": {"range": 9, "step": 3}}', "unsupported"),
+        (b'{"time_plan": {"interval": 2, "loops": 2}, "z_plan": {"range": 90, "step": 30}}', "bad_plan"),
         (b'{"z_plan": {"range": 100, "step": 20}, "settle_s": -1}', "bad_request"),
         (b'{"z_plan": {"range": 100, "step": 20}, "expires_at": "2020-01-01T00:00:00Z"}', "expired"),
         (b"nosuchpreset", "unknown_preset"),
@@ -310,14 +312,18 @@ def test_what_systemd_is_told(
     assert set(told[1:-1]) == {b"WATCHDOG=1"}
 
 
-def test_faults_can_be_switched_live(rig: Daemon, client: Client) -> None:
+def test_faults_can_be_switched_live(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon]
+) -> None:
+    start_daemon(mosquitto.url, stack={"preflight": False})
+    client.wait("state")
     assert client.ask("sim/fault", {"kind": "gremlins"})["code"] == "bad_request"
     assert client.ask("sim/fault", {"kind": "lose_frame"})["status"] == "ok"
     client.ask("job/start", STACK)
     job = client.wait("job", is_over)
     assert job["status"] == "done"
-    assert len(job["result"]["missing"]) == 1
-    assert [e for e in client.values("event") if e["event_type"] == "frame_missing"]
+    assert job["result"]["missing"] == []
+    assert [e["retaken"] for e in client.values("event") if e["event_type"] == "frame_retaken"] == [1]
 
 
 def test_the_button_at_the_rig_stops_everything(
@@ -349,13 +355,13 @@ PI_CAMERA = {
 def test_a_full_disk_ends_the_job_and_not_the_daemon(
     mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon], camera: dict[str, Any]
 ) -> None:
-    start_daemon(mosquitto.url, **({"camera": camera} if camera else {}))
+    start_daemon(mosquitto.url, stack={"preflight": False}, **({"camera": camera} if camera else {}))
     client.wait("state")
     client.ask("sim/fault", {"kind": "fill_disk"})
     client.ask("job/start", STACK)
     job = client.wait("job", is_over)
     assert job["status"] == "failed", job
-    expected = "File too large" if camera else "frames in a row cannot be used"
+    expected = "File too large" if camera else "3 frames in a row are missing"
     assert expected in job["error"]["message"]
     client.wait("state", lambda state: state["state"] == "idle")
     client.ask("sim/fault", {"kind": "fill_disk", "on": False})
@@ -381,6 +387,72 @@ def test_a_pulled_cable_is_mended(
     said = [line for line in daemon.log.read_text().splitlines() if "connected to" in line]
     assert len(said) >= 2
     assert all(line.endswith("MQTT 5") for line in said)
+
+
+MINUTELY = {"z_plan": {"range": 60, "step": 20}, "time_plan": {"interval": 60, "loops": 3}}
+
+
+def test_a_series_of_three_stacks(rig: Daemon, client: Client) -> None:
+    foreseen = client.ask("plan", MINUTELY)["data"]["series"]
+    assert foreseen["time_s"] == 120 + foreseen["stack_s"]
+    first = client.ask("job/start", MINUTELY)["data"]["id"]
+    end = client.wait("event", lambda event: event["event_type"].startswith("series_"), since=0)
+    assert (end["event_type"], end["id"], end["done"], end["skipped"]) == ("series_done", first, 3, 0)
+    shown = {job["id"]: job for job in client.values("job") if job["status"] == "done"}
+    assert [job["series"]["loop"] for job in shown.values()] == [1, 2, 3]
+    waited = [job for job in client.values("job") if job["status"] == "queued" and job["series"]["next_at"]]
+    assert {job["series"]["loop"] for job in waited} >= {2, 3}
+    assert all(job["progress"]["done"] == 0 for job in waited)
+    folders = sorted((rig.data / "runs").iterdir())
+    assert [folder.name for folder in folders] == list(shown)
+    assert all((folder / "final.tif").exists() for folder in folders)
+    records = [json.loads((folder / "run.json").read_text()) for folder in folders]
+    assert [record["series"] for record in records] == [
+        {"series": first, "loop": loop, "loops": 3} for loop in (1, 2, 3)
+    ]
+    opened = [datetime.fromisoformat(record["stops"][0]["shots"][0]["at"]) for record in records]
+    apart_s = [(after - before).total_seconds() for before, after in pairwise(opened)]
+    # That the first has begun is heard while the simulated time runs on at 2000 times the real one.
+    assert apart_s[0] == pytest.approx(60.0, abs=30.0)
+    assert apart_s[1] == pytest.approx(60.0, abs=5.0)
+    visited = [[stop["planned_um"] for stop in record["stops"]] for record in records]
+    assert visited[0] == visited[1] == visited[2]
+
+
+def test_a_series_cancelled_between_two_stacks(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = start_daemon(mosquitto.url, speed=100)
+    client.wait("state")
+    request = {**MINUTELY, "time_plan": {"interval": 3600, "loops": 3}, "job_id": "moss"}
+    first = client.ask("job/start", request)["data"]["id"]
+    waiting = client.wait("job", lambda job: job["status"] == "queued" and job["id"] != first)
+    assert waiting["series"]["loop"] == 2
+    assert client.ask("home")["code"] == "busy"
+    for command, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        since = len(client.seen)
+        assert client.ask(f"job/{command}", {"id": first})["data"]["id"] == waiting["id"]
+        job = client.wait("job", lambda job, status=status: job["status"] == status, since=since)
+        assert job["id"] == waiting["id"]
+    assert job["series"]["next_at"] is None
+    ends = [event for event in client.values("event") if event["event_type"] == "series_cancelled"]
+    assert (ends[0]["id"], ends[0]["done"], ends[0]["go_on"]["time_plan"]["loops"]) == (first, 1, 2)
+    assert [folder.name for folder in (daemon.data / "runs").iterdir()] == [first]
+    # The rig is free again, and the rest of the series can be had.
+    assert client.ask("home")["status"] == "ok"
+    assert client.ask("plan", ends[0]["go_on"])["data"]["series"]["loops"] == 2
+
+
+def test_the_end_of_the_daemon_interrupts_a_series(
+    mosquitto: Mosquitto, client: Client, start_daemon: Callable[..., Daemon]
+) -> None:
+    daemon = start_daemon(mosquitto.url, speed=100)
+    client.wait("state")
+    first = client.ask("job/start", {**MINUTELY, "time_plan": {"interval": 3600, "loops": 3}})["data"]["id"]
+    client.wait("job", lambda job: job["status"] == "queued" and job["id"] != first)
+    assert daemon.terminate() == 0
+    end = client.wait("event", lambda event: event["event_type"] == "series_interrupted")
+    assert (end["id"], end["go_on"]["time_plan"]) == (first, {"interval": 3600.0, "loops": 2})
 
 
 def test_a_process_killed_in_a_stack(rig: Daemon, client: Client) -> None:

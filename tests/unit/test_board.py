@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from focusd.board import PROTOCOL_VERSION, Board
+from focusd.board import PROTOCOL_VERSION, Board, listed
 from focusd.config import parse_config
 from focusd.darkroom import Picture
 from focusd.errors import NotHomed, OutOfTravel, RequestError
@@ -17,12 +18,13 @@ from focusd.job import Job, JobStatus
 from focusd.link.payloads import REQUESTS, UNSUPPORTED
 from focusd.orders import Answered, RigState, Ticket
 from focusd.plan import StackPlan, ZPlan
+from focusd.series import Series, TimePlan
 
 TABLE: dict[str, Any] = {
     "rig": {"name": "bench1"},
     "rail": {"step_pin": 17, "direction_pin": 27, "enable_pin": 22, "high_um": 25_000},
     "camera": {"kind": "dslr", "release_pin": 24},
-    "presets": {"wing": {}, "moth": {}},
+    "presets": {"wing": {}, "moth": {"z_plan": {"range": 300, "step": 30}}},
 }
 JOB = Job(
     "20261120-101500-0001",
@@ -93,7 +95,8 @@ def test_the_announcement(board: Board, outbox: Outbox) -> None:
     assert (info["name"], info["protocol"]) == ("bench1", PROTOCOL_VERSION)
     assert set(info["capabilities"]) == set(REQUESTS) == set(info["schemas"])
     assert not set(info["capabilities"]) & set(UNSUPPORTED)
-    assert info["presets"] == ["moth", "wing"]
+    assert list(info["presets"]) == ["moth", "wing"]
+    assert info["presets"]["moth"] == {"z_plan": {"range": 300, "step": 30}}
     assert all(schema["additionalProperties"] is False for schema in info["schemas"].values())
     assert all((sent.qos, sent.retain) == (1, True) for sent in outbox.sent)
     # AWS IoT, the smallest broker of the contract's table, takes 128 KB.
@@ -126,8 +129,47 @@ def test_a_running_job(board: Board, outbox: Outbox) -> None:
         "eta_s": 12.3,
         "result": None,
         "error": None,
+        "series": None,
     }
     assert (sent.qos, sent.retain) == (1, True)
+
+
+def test_a_stack_of_a_series_and_when_the_next_begins(board: Board, outbox: Outbox) -> None:
+    series = Series(TimePlan(60.0, 5), ("20261120-101500-0001",), loop=3, done=1, skipped=1)
+    board.show_job(JOB, series, datetime(2026, 11, 20, 10, 17, 0, 250_000, tzinfo=UTC))
+    assert outbox.sent[0].json["series"] == {
+        "id": "20261120-101500-0001",
+        "loop": 3,
+        "loops": 5,
+        "done": 1,
+        "failed": 0,
+        "skipped": 1,
+        "next_at": "2026-11-20T10:17:00+00:00",
+    }
+    board.show_job(replace(JOB, status=JobStatus.QUEUED), series.held(paused=True), None)
+    assert outbox.sent[1].json["status"] == "paused"
+    assert outbox.sent[1].json["series"]["next_at"] is None
+    board.show_job(JOB, replace(series, loop=6), None)
+    assert outbox.sent[2].json["series"]["loop"] == 5, "when it is over there is no sixth"
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({"settle_s": 2.5}, {"settle_s": 2.5}),
+        ({"metadata": {"since": date(2026, 1, 31)}}, {"metadata": {"since": "2026-01-31"}}),
+        ({"z_plan": {"relative": list(range(200))}}, None),
+    ],
+)
+def test_presets_as_they_are_listed(fields: dict[str, Any], shown: dict[str, Any] | None) -> None:
+    assert listed({"moth": fields}) == {"moth": shown}
+
+
+def test_with_as_many_presets_as_there_may_be_info_goes_through_the_smallest_broker(outbox: Outbox) -> None:
+    presets = {f"preset-{n}-{'x' * 50}": {"metadata": {"about": "x" * 470}} for n in range(100)}
+    Board(parse_config({**TABLE, "presets": presets}, "rig.toml"), outbox).announce()
+    assert None not in outbox.only("info").json["presets"].values()
+    assert len(outbox.only("info").payload) < 120_000
 
 
 def test_a_failed_job_and_none(board: Board, outbox: Outbox) -> None:

@@ -38,6 +38,7 @@ from focusd.orders import (
     OrderDone,
     RigState,
     RunJob,
+    Wait,
     Zero,
 )
 from focusd.room import Room
@@ -363,7 +364,12 @@ def test_expiry_is_by_the_rig_s_clock(at: Hall) -> None:
         ("job/start", {"z_plan": {"range": 40}}, "bad_plan"),
         ("job/start", b"", "bad_plan"),
         ("job/start", b"gnat", "unknown_preset"),
-        ("job/start", {"z_plan": {"range": 40, "step": 5}, "time_plan": {"loops": 2}}, "unsupported"),
+        ("job/start", {**STACK, "time_plan": {"loops": 2}}, "bad_request"),
+        ("job/start", {**STACK, "time_plan": {"interval": 3600, "loops": 0}}, "bad_request"),
+        ("job/start", {**STACK, "time_plan": {"interval": 0, "loops": 2}}, "bad_request"),
+        ("job/start", {**STACK, "time_plan": {"interval": 2, "loops": 2}}, "bad_plan"),
+        ("plan", {**STACK, "time_plan": {"interval": 2, "loops": 2}}, "bad_plan"),
+        ("job/start", {**STACK, "lights": ["left"]}, "bad_plan"),
         ("plan", b"gnat", "unknown_preset"),
         ("set", {"preset": "gnat"}, "unknown_preset"),
         ("home", b"moth", "bad_request"),
@@ -695,6 +701,70 @@ def test_the_end_of_the_daemon_interrupts_what_waits(at: Hall) -> None:
     assert at.events()[-1] == "job_interrupted"
     at.finish()
     assert at.orders == []
+
+
+# Series; test_lapse has what becomes of them.
+
+EVERY_HOUR = {**STACK, "time_plan": {"interval": 3600, "loops": 3}, "job_id": "mine"}
+
+
+def done(order: Order) -> list[JobChanged]:
+    """What the job thread says of a stack that ends well."""
+    assert isinstance(order, RunJob)
+    job, said = order.job, []
+    for event in (Started(order.job.plan), Captured(), Finished({})):
+        job = advance(job, event)
+        said.append(JobChanged(job))
+    return said
+
+
+def test_a_dry_run_of_a_series_says_what_all_of_it_takes(at: Hall) -> None:
+    before = at.standing()
+    foreseen = at.ask("plan", EVERY_HOUR)["data"]
+    assert (foreseen["series"]["loops"], foreseen["series"]["interval"]) == (3, 3600.0)
+    assert foreseen["series"]["time_s"] == 7200 + foreseen["series"]["stack_s"]
+    assert at.standing() == before
+    started = at.ask("job/start", EVERY_HOUR)["data"]
+    assert {k: started[k] for k in foreseen} == foreseen
+
+
+def test_a_series_has_the_rig_until_it_ends(at: Hall) -> None:
+    first = at.ask("job/start", EVERY_HOUR)["data"]["id"]
+    for report in done(at.orders[0]):
+        at.desk.hear(report)
+    at.finish()
+    assert [type(order) for order in at.orders] == [Wait]
+    refused = at.ask("home")
+    assert (refused["code"], f"series {first}, between two stacks" in refused["error"]) == ("busy", True)
+    assert at.ask("job/pause")["data"]["series"] == first
+    assert at.ask("job/resume")["data"]["series"] == first
+    assert at.ask("job/cancel", {"id": first})["data"]["series"] == first
+    assert at.events()[-1] == "series_cancelled"
+    assert at.send("home") == []
+    assert [type(order) for order in at.orders] == [Wait, Home]
+    assert at.ask("home")["code"] == "busy"
+    at.orders.pop(0)
+    at.desk.hear(OrderDone())
+    assert at.ask("home")["code"] == "busy"
+    at.finish()
+    assert not at.desk.is_busy
+
+
+def test_the_emergency_stop_ends_a_series_that_waits(at: Hall) -> None:
+    at.send("job/start", EVERY_HOUR)
+    for report in done(at.orders[0]):
+        at.desk.hear(report)
+    at.finish()
+    before = len(at.happened)
+    at.send("stop")
+    assert at.happened[before] == "signal"
+    assert [type(order) for order in at.orders] == [Wait, AllStop]
+    at.desk.hear(OrderDone())
+    at.desk.hear(replace(READY, position_valid=False, doubted=True))
+    at.orders.pop(0)
+    at.finish(motor="off")
+    assert (at.orders, at.desk.is_busy) == ([], False)
+    assert at.events().count("series_cancelled") == 1
 
 
 # What the other threads report.

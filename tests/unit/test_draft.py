@@ -74,6 +74,8 @@ def test_a_whole_request_needs_nothing() -> None:
         "checkpoint_bytes": NEEDS.checkpoint_bytes,
         "memory_free_bytes": 10**10,
         "disk_free_bytes": 10**11,
+        "series": None,
+        "fits": True,
         "warnings": [],
     }
 
@@ -168,6 +170,14 @@ PRESETS = {
         ({"default_preset": "moth"}, {}, {"preset": "wing"}, 60, 1.0),
         ({}, {}, {"preset": "moth", "settle_s": 9}, 300, 9.0),
         ({}, {}, {"preset": "moth", "z_plan": {"range": 90, "step": 9}}, 90, 2.5),
+        # How often, and at what risk, says nothing about the stack itself.
+        (
+            {"default_preset": "moth"},
+            {},
+            {"time_plan": {"interval": 900, "loops": 2}, "force": True},
+            300,
+            2.5,
+        ),
         # A request that says something about the stack is no empty one: no default preset under it.
         ({"default_preset": "moth"}, {}, {"z_plan": {"range": 90, "step": 9}}, 90, 1.0),
         ({"default_preset": "moth", "range_um": 50, "step_um": 5}, {}, {"settle_s": 4}, 50, 4.0),
@@ -255,7 +265,8 @@ def test_on_a_lost_rail_a_job_is_refused() -> None:
         ({"z_plan": {"absolute": [25_001]}}, OutOfTravel, "out_of_travel"),
         ({"z_plan": {"absolute": [10]}, "prerun_um": 20}, OutOfTravel, "out_of_travel"),
         ({"z_plan": {"range": 20_000, "step": 1}}, PlanError, "bad_plan"),
-        ({"time_plan": {"interval": 1, "loops": 2}}, RequestError, "unsupported"),
+        ({"time_plan": {"interval": 1, "loops": 2}}, PlanError, "bad_plan"),
+        ({"lights": ["left"]}, PlanError, "bad_plan"),
     ],
 )
 def test_what_cannot_be_run(fields: dict[str, Any], error: type[FocusdError], code: str) -> None:
@@ -337,3 +348,147 @@ def test_round_takes_what_the_motor_can_do_and_says_so() -> None:
         5,
     )
     assert stops.z_plan.resolve(6000.0).positions_um == tuple(5950.0 + 5 * k for k in range(21)), "kept"
+
+
+# Series.
+
+HOURLY = {"interval": 3600, "loops": 5}
+
+
+def test_a_series_takes_the_time_and_disk_of_all_its_stacks() -> None:
+    asked = {"z_plan": {"range": 100, "step": 30}}
+    one, all_of_it = draft(drafter(), asked), draft(drafter(), {**asked, "time_plan": HOURLY})
+    series = all_of_it.facts["series"]
+    assert (series["interval"], series["loops"]) == (3600.0, 5)
+    assert series["time_s"] == 4 * 3600 + series["stack_s"]
+    checkpoints = 2 * NEEDS.checkpoint_bytes
+    each = disk_bytes(FRAME, 5, NEEDS.checkpoint_bytes)
+    assert series["disk_bytes"] == 5 * (each - checkpoints) + checkpoints
+    # What a stack takes is told as ever.
+    same = set(one.facts) - {"series"}
+    assert {k: one.facts[k] for k in same} == {k: all_of_it.facts[k] for k in same}
+    assert all_of_it.time_plan is not None
+    assert all_of_it.settings == one.settings
+
+
+def test_the_way_back_counts_for_the_stacks_after_the_first() -> None:
+    asked = {"z_plan": {"range": 8000, "step": 2000}, "time_plan": HOURLY}
+    stays = draft(drafter(), asked, RigState(position_um=5000.0, position_valid=True)).facts
+    assert stays["series"]["stack_s"] > stays["time_s"], "from the last stop, not from the middle"
+
+
+def test_an_interval_must_hold_a_stack() -> None:
+    asked = {"z_plan": {"range": 100, "step": 30}}
+    stack_s = draft(drafter(), {**asked, "time_plan": HOURLY}).facts["series"]["stack_s"]
+    just = draft(drafter(), {**asked, "time_plan": {"interval": stack_s + 0.01, "loops": 2}}).facts
+    assert just["fits"]
+    assert "leaves 0.0 s of an interval" in just["warnings"][0]
+    with pytest.raises(PlanError, match="without waiting for frames, and time_plan") as raised:
+        draft(drafter(), {**asked, "time_plan": {"interval": stack_s - 0.01, "loops": 2}})
+    assert raised.value.values == {
+        "stack_s": stack_s,
+        "interval_s": pytest.approx(stack_s - 0.01),
+    }
+
+
+def test_disk_is_asked_for_all_stacks_at_first_and_for_one_at_each_turn() -> None:
+    asked = {"z_plan": {"range": 100, "step": 30}}
+    needed = draft(drafter(), {**asked, "time_plan": HOURLY}).disk_bytes
+    assert needed is not None
+    for short in (0, 1):
+        desk = drafter(room=Room(10**10, needed + DISK_RESERVE_BYTES - short))
+        stops = draft(desk, {**asked, "time_plan": HOURLY})
+        assert stops.facts["fits"] is (short == 0)
+        desk.admit(stops, all_stacks=False)
+        if not short:
+            desk.admit(stops)
+            continue
+        with pytest.raises(NoRoom, match="the disk is for 5 stacks: fewer loops need less") as raised:
+            desk.admit(stops)
+        each = stops.estimate.disk_bytes
+        assert raised.value.values == {
+            "disk_bytes": needed,
+            "disk_free_bytes": needed + DISK_RESERVE_BYTES - 1,
+            "loops": 5,
+            "stack_disk_bytes": each,
+        }
+
+
+def test_too_little_memory_is_no_matter_of_loops() -> None:
+    desk = drafter(room=Room(0, 10**11))
+    with pytest.raises(NoRoom) as raised:
+        desk.admit(draft(desk, {"z_plan": {"range": 100, "step": 30}, "time_plan": HOURLY}))
+    assert "loops" not in str(raised.value)
+
+
+# Lights and kept frames.
+
+LIGHTS = {
+    "left": {"pin": 5, "warm_up_s": 0.25},
+    "right": {"pin": 6, "warm_up_s": 3.0},
+    "ring": {"pin": 12, "on": "job", "warm_up_s": 7.0},
+}
+THREE = {"z_plan": {"range": 40, "step": 20}}
+
+
+@pytest.mark.parametrize(
+    ("stack", "fields", "keep_frames", "lights"),
+    [
+        ({}, {}, "off", ()),
+        ({"keep_frames": "jpeg"}, {}, "jpeg", ()),
+        ({"keep_frames": "jpeg"}, {"keep_frames": "off"}, "off", ()),
+        ({"lights": ["left"]}, {}, "off", ("left",)),
+        ({"lights": ["left"]}, {"lights": []}, "off", ()),
+        ({"lights": ["left"]}, {"lights": ["right"]}, "off", ("right",)),
+        ({"keep_frames": "source"}, {"lights": ["right", "left"]}, "source", ("right", "left")),
+    ],
+)
+def test_frames_are_kept_and_lights_take_turns_as_the_rig_says_where_a_request_is_silent(
+    stack: dict[str, Any], fields: dict[str, Any], keep_frames: str, lights: tuple[str, ...]
+) -> None:
+    stops = draft(drafter(stack, lights=LIGHTS), {**THREE, **fields})
+    assert (stops.settings.keep_frames, stops.settings.lights) == (keep_frames, lights)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"lights": ["lamp"]}, "lights: there is no light lamp; there are: left, right, ring"),
+        ({"lights": ["left", "left"], "keep_frames": "source"}, "lights: a light is named twice"),
+        ({"lights": ["ring"]}, "ring burns for the whole job and takes no turns"),
+        (
+            {"lights": ["left", "right"]},
+            "only the frames by left are fused: the others would be lost; set keep",
+        ),
+    ],
+)
+def test_lights_that_cannot_take_turns_are_refused(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(PlanError, match=says) as raised:
+        draft(drafter(lights=LIGHTS), {**THREE, **fields})
+    assert raised.value.values == {"lights": fields["lights"]}
+
+
+def test_frames_that_stay_in_the_camera_are_not_lost() -> None:
+    camera = {"kind": "dslr", "release_pin": 24, "frames": "none"}
+    stops = draft(drafter(lights=LIGHTS, camera=camera), {**THREE, "lights": ["left", "right"]})
+    assert stops.settings.exposures_per_stop == 2
+
+
+@pytest.mark.parametrize(
+    ("lights", "fields", "more_s"),
+    [
+        # One exposure takes 0.5 s and settling 1 s, in which the first light warms up.
+        ({}, {}, 0.0),
+        ({"left": LIGHTS["left"]}, {}, 0.0),
+        ({"left": LIGHTS["left"], "right": LIGHTS["right"]}, {}, 3 * 2.0),
+        ({"right": LIGHTS["right"]}, {"settle_s": 4}, 3 * 3.0),
+        ({"ring": LIGHTS["ring"]}, {}, 7.0),
+        (LIGHTS, {"lights": ["left"]}, 7.0),
+        (LIGHTS, {"lights": ["left", "right"], "keep_frames": "jpeg"}, 7.0 + 3 * (0.5 + 3.0)),
+        (LIGHTS, {"lights": ["right", "left"], "keep_frames": "jpeg"}, 7.0 + 3 * (2.0 + 0.5 + 0.25)),
+    ],
+)
+def test_lights_take_their_time(lights: dict[str, Any], fields: dict[str, Any], more_s: float) -> None:
+    dark_s = draft(drafter(), THREE).facts["time_s"]
+    lit_s = draft(drafter(lights=lights), {**THREE, **fields}).facts["time_s"]
+    assert lit_s - dark_s == pytest.approx(more_s)

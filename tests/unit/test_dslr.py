@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,6 +146,49 @@ def test_a_shot_takes_as_long_as_was_foreseen(changes: dict[str, Any], settings:
     assert stand.clock.now_s() == pytest.approx(stand.camera.stop_s(settings))
 
 
+@pytest.mark.parametrize("mirror_lockup_s", [0.0, 2.0])
+@pytest.mark.parametrize("interval_s", [0.0, 1.0, 7.5])
+def test_from_one_release_to_the_next_passes_the_least_interval(
+    interval_s: float, mirror_lockup_s: float
+) -> None:
+    stand = Stand(min_interval_s=interval_s, mirror_lockup_s=mirror_lockup_s)
+    stand.camera.begin(JobSettings())
+    opened_s = [stand.camera.expose().opened_s for _ in range(3)]
+    one_s = 0.3 + (0.2 + mirror_lockup_s if mirror_lockup_s else 0.0) + 1.1 + 0.05 + 0.5
+    assert [b - a for a, b in pairwise(opened_s)] == pytest.approx([max(one_s, interval_s)] * 2)
+
+
+def test_the_interval_holds_from_stack_to_stack_and_costs_nothing_once_it_has_passed() -> None:
+    stand = Stand(min_interval_s=10.0)
+    first = stand.camera.expose()
+    stand.camera.end()
+    stand.camera.begin(JobSettings())
+    assert stand.camera.expose().opened_s - first.opened_s == pytest.approx(10.0)
+    stand.clock.sleep(60.0)
+    before_s = stand.clock.now_s()
+    assert stand.camera.expose().opened_s == pytest.approx(before_s + 0.3)
+
+
+@pytest.mark.parametrize("settings", [JobSettings(), JobSettings(shutter_on_s=8.0)])
+def test_on_bulb_the_release_is_pressed_for_the_exposure(settings: JobSettings) -> None:
+    stand = Stand(bulb=True, exposure_s=4.0, mirror_lockup_s=1.0)
+    stand.camera.begin(settings)
+    exposure = stand.camera.expose()
+    asked_s = settings.shutter_on_s or 4.0
+    edges_s = [t for name, _, t in stand.presses if name == "release"]
+    assert edges_s == pytest.approx([0.3, 0.5, 1.5, 1.5 + asked_s]), "the mirror's press stays short"
+    assert exposure.exposure_s == asked_s
+    assert exposure.closed_s == pytest.approx(1.5 + asked_s + 0.1 + 0.05), "it may close a lag later"
+    assert stand.clock.now_s() == pytest.approx(stand.camera.stop_s(settings))
+
+
+def test_a_whole_press_closes_both_contacts_even_without_a_half_one() -> None:
+    """Some cameras do not release on the second contact alone."""
+    stand = Stand(half_press_s=0.0)
+    stand.camera.expose()
+    assert stand.presses[:2] == [("focus", "on", 0.0), ("release", "on", 0.0)]
+
+
 def test_without_a_focus_line_only_release_moves() -> None:
     stand = Stand(focus_pin=None)
     stand.camera.begin(JobSettings())
@@ -158,6 +202,42 @@ def test_a_sleeping_camera_is_woken_by_half_a_press() -> None:
     stand = Stand(wake_s=0.8)
     stand.camera.begin(JobSettings())
     assert stand.presses == [("focus", "on", 0.0), ("focus", "off", 0.8)]
+
+
+def test_a_camera_left_alone_for_long_is_woken_again() -> None:
+    stand = Stand(wake_s=0.8, wake_after_s=20.0)
+    stand.camera.begin(JobSettings())
+    stand.camera.expose()
+    stand.clock.sleep(19.0)
+    stand.presses.clear()
+    stand.camera.expose()
+    assert [press[:2] for press in stand.presses][:2] == [("focus", "on"), ("release", "on")]
+    stand.clock.sleep(20.0)
+    stand.presses.clear()
+    began_s = stand.clock.now_s()
+    stand.camera.expose()
+    assert [press[:2] for press in stand.presses][:4] == [
+        ("focus", "on"),
+        ("focus", "off"),
+        ("focus", "on"),
+        ("release", "on"),
+    ]
+    assert stand.presses[1][2] == pytest.approx(began_s + 0.8)
+
+
+@pytest.mark.parametrize(
+    "at_s",
+    [6.7, 10.0, 12.1, 12.4, 13.0, 16.0, 18.62],
+    ids=["gap", "interval", "half press", "mirror's press", "mirror's pause", "bulb", "post-delay"],
+)
+def test_a_stop_in_any_wait_of_the_second_shot_lets_the_lines_go(at_s: float) -> None:
+    stand = Stand(min_interval_s=12.0, mirror_lockup_s=2.0, bulb=True, exposure_s=4.0)
+    assert stand.camera.expose().closed_s == pytest.approx(6.65)
+    stand.clock.call_at(at_s, stand.stop.set)
+    with pytest.raises(Stopped, match="released"):
+        stand.camera.expose()
+    assert stand.lines_off()
+    assert stand.clock.now_s() == pytest.approx(at_s)
 
 
 @pytest.mark.parametrize("at_s", [0.0, 0.1, 0.31, 0.45, 0.9, 1.44])

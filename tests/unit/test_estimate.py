@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import get_args
@@ -11,17 +13,20 @@ import numpy as np
 import pytest
 
 from focusd.errors import OutOfTravel
-from focusd.estimate import Estimator, Pace, disk_bytes
+from focusd.estimate import Estimator, Pace, disk_bytes, kept_bytes
 from focusd.fusion import Fusion
 from focusd.halt import Halt
-from focusd.job import JobSettings
+from focusd.job import JobSettings, KeepFrames
 from focusd.needs import Colour, FrameForm, fusion_needs
+from focusd.negatives import Negatives
 from focusd.outputs.prints import write_prints
+from focusd.pictures.encoding import encode_jpeg
 from focusd.pictures.samples import to_planes
 from focusd.plan import StackPlan, ZPlan
 from focusd.rail import Rail, Until
 from focusd.rail_spec import RailSpec
 from focusd.ramp import Ramp
+from focusd.rig import Exposure, Frame, Shot
 
 SPEC = RailSpec(
     um_per_step=Fraction(5),
@@ -145,3 +150,50 @@ def test_a_run_s_prints_stay_within_what_is_foreseen(
     written = sum(path.stat().st_size for path in tmp_path.iterdir())
     frame = FrameForm(200, 300, colour, 8 if dtype is np.uint8 else 16)
     assert 0 < written <= disk_bytes(frame, 3, 0)
+
+
+def test_kept_frames_are_counted_with_every_shot_light_and_second_try() -> None:
+    frame = FrameForm(1000, 1000)
+    assert kept_bytes(frame, JobSettings(), 10) == kept_bytes(frame, JobSettings(keep_frames="off"), 10) == 0
+    one = kept_bytes(frame, JobSettings(keep_frames="source"), 1)
+    assert 1_500_000 < one < 1_600_000
+    several = JobSettings(keep_frames="source", shots_per_step=2, lights=("left", "right"))
+    assert kept_bytes(frame, several, 10, retries=5) == 45 * one
+    assert kept_bytes(frame, JobSettings(keep_frames="jpeg"), 1) < 0.52 * one
+
+
+def test_an_estimate_counts_kept_frames() -> None:
+    frame, pace = FrameForm(1000, 1000), Pace(retries=7)
+    plain = Estimator(SPEC, pace, stop_s, frame).of(PLAN, JobSettings(), 0.0)
+    kept = Estimator(SPEC, pace, stop_s, frame).of(PLAN, JobSettings(keep_frames="source"), 0.0)
+    assert plain.disk_bytes is not None
+    assert kept.disk_bytes is not None
+    assert kept.disk_bytes - plain.disk_bytes == (len(PLAN) + 7) * (
+        kept_bytes(frame, JobSettings(keep_frames="source"), 1)
+    )
+
+
+@pytest.mark.parametrize("kind", ["source", "jpeg"])
+@pytest.mark.parametrize("what", ["planes", "camera jpeg", "grey", "colour", "deep", "deep file"])
+def test_kept_frames_stay_within_what_is_foreseen(tmp_path: Path, kind: KeepFrames, what: str) -> None:
+    """Noise, which does not pack; where a JPEG is made, as much as a frame at high gain has."""
+    random = np.random.default_rng(3)
+    deep = random.integers(0, 65535, (200, 300, 3), np.uint16)
+    noisy = np.clip(random.normal(90, 10, (200, 300, 3)), 0, 255).astype(np.uint8)
+    exposure = Exposure(0, 0.0, 0.1, 0.1, datetime(2026, 11, 21, tzinfo=UTC))
+    frame = {
+        "planes": Frame("f", exposure, image=to_planes(noisy)),
+        "camera jpeg": Frame("f.jpg", exposure, encoded=encode_jpeg(to_planes(noisy), quality=98)),
+        "grey": Frame("f", exposure, image=deep[..., 0].astype(np.uint8)),
+        "colour": Frame("f", exposure, image=deep.astype(np.uint8)),
+        "deep": Frame("f", exposure, image=deep),
+        "deep file": Frame("f.tif", exposure, encoded=b"II*\0" + deep.tobytes()),
+    }[what]
+    colour: Colour = {"planes": "4:2:0", "camera jpeg": "4:2:0", "grey": "grey"}.get(what, "4:4:4")  # type: ignore[assignment]
+    form = FrameForm(200, 300, colour, 16 if "deep" in what else 8, frame.encoded is not None)
+    with closing(Negatives(tmp_path, kind)) as negatives:
+        for stop in range(3):
+            negatives.keep(Shot(stop, 0, 20.0 * stop, 20.0 * stop), frame)
+    written = sum(path.stat().st_size for path in (tmp_path / "frames").iterdir())
+    foreseen = kept_bytes(form, JobSettings(keep_frames=kind), 3)
+    assert 0.4 * foreseen < written <= foreseen

@@ -206,6 +206,7 @@ def test_the_disk_asked_about_is_the_data_folder_s(desk: Desk, monkeypatch: pyte
         (("--range", "20000", "--step", "1"), 1, "20001 stops"),
         (("--range", "20000", "--step", "100"), 1, "taken to be at 5000 um: say where it is by --at"),
         (("--step", "2"), 1, "is less than the motor's, 5 um"),
+        (('{"preset": "moth", "time_plan": {"interval": 9, "loops": 2}}',), 1, "time_plan.interval is 9 s"),
     ],
 )
 def test_errors_are_named_and_have_their_exit_code(
@@ -231,3 +232,35 @@ def test_a_configuration_with_faults_ends_with_2(desk: Desk) -> None:
     code, out, err = desk.type()
     assert (code, out) == (2, "")
     assert "did you mean 'rail'" in err
+
+
+def test_a_series_is_foreseen_as_a_whole(desk: Desk) -> None:
+    request = json.dumps({"preset": "moth", "time_plan": {"interval": 3600, "loops": 24}})
+    code, out, err = desk.type(request)
+    assert (code, err) == (0, "")
+    rows = {line[:12].strip(): line[12:] for line in out.splitlines()}
+    series = desk.facts(request)["series"]
+    assert rows["series"].startswith("24 stacks, one every 1:00:00 h:min:s; a stack leaves ")
+    assert rows["all time"].startswith("23:00:")
+    assert rows["all disk"] == f"{series['disk_bytes'] / 1e6:.0f} MB; free: 50.0 GB"
+
+
+def test_a_full_interval_is_warned_of_and_is_no_failure(desk: Desk) -> None:
+    stack_s = desk.facts('{"preset": "moth", "time_plan": {"interval": 3600, "loops": 2}}')["series"][
+        "stack_s"
+    ]
+    plan = {"preset": "moth", "time_plan": {"interval": stack_s + 0.5, "loops": 2}}
+    code, out, err = desk.type(json.dumps(plan))
+    assert code == 0
+    assert "a stack leaves 0.5 s" in out
+    assert "a stack leaves 0.5 s" in err
+
+
+def test_the_presets_are_listed(desk: Desk) -> None:
+    code, out, err = desk.type("--list")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        'listed  {"z_plan": {"absolute": [100, 200, 400]}}',
+        'moth    {"z_plan": {"range": 300, "step": 30}, "settle_s": 2.5}',
+    ]
+    assert list(desk.facts("--list")) == ["moth", "listed"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -12,8 +14,18 @@ import pytest
 import tifffile
 
 from focusd import fuse
+from focusd.flats import shading_of
 from focusd.fusion import Fusion
-from focusd.pictures.images import read_image
+from focusd.fusion.prefer import Prefer
+from focusd.job import Job, JobSettings
+from focusd.journal import record_of, write_json
+from focusd.negatives import Negatives
+from focusd.pictures.encoding import encode_jpeg
+from focusd.pictures.images import decode_frame, read_image
+from focusd.pictures.metadata import read as read_metadata
+from focusd.pictures.samples import to_bgr, to_planes
+from focusd.plan import StackPlan, ZPlan
+from focusd.rig import Exposure, Frame, Shot
 
 STACKS = Path(os.environ.get("FOCUSD_STACKS", "../shared/stacks"))
 
@@ -203,6 +215,191 @@ def test_requests_that_make_no_sense(stack, tmp_path, monkeypatch, capsys, words
     assert said in capsys.readouterr().err
     assert left_over(tmp_path) == []
     assert (stack / "Img3.png").read_bytes() == before
+
+
+# The frames of a run.
+
+
+def run_folder(tmp_path, images, *, kind="source", retake=(), lights=(), **settings):
+    """Return a run's folder as the daemon leaves it, with frames at 0, 20, ... um."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    positions_um = tuple(20.0 * number for number in range(len(images)))
+    plan = StackPlan(positions_um)
+    job = Job(
+        "20261121-120000-0001", ZPlan(absolute=positions_um), plan, JobSettings(lights=lights, **settings)
+    )
+    write_json(folder / "run.json", record_of(job, len(images)))
+    with closing(Negatives(folder, kind)) as negatives:
+        for stop, image in [*enumerate(images), *retake]:
+            for number, light in enumerate(lights or (None,)):
+                shot = Shot(stop, number, positions_um[stop], positions_um[stop], light)
+                exposure = Exposure(stop, 4.0 * stop, 4.0 * stop, 0.1, datetime(2026, 11, 21, tzinfo=UTC))
+                data = {"encoded": image} if isinstance(image, bytes) else {"image": image}
+                negatives.keep(shot, Frame("f", exposure, **data))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["planes", "jpeg", "image"])
+def test_a_run_is_fused_again_at_its_positions_and_by_its_settings(tmp_path, kind):
+    made = {
+        "planes": lambda image: to_planes(image),
+        "jpeg": lambda image: encode_jpeg(to_planes(image), quality=98),
+        "image": lambda image: image,
+    }[kind]
+    images = [made(image) for image in frames()]
+    run = run_folder(tmp_path, images, prefer="front", fusion_mode="fast")
+    assert call(run, "--depth", tmp_path / "depth.tif") == 0
+    decoded = [decode_frame(image, "f") if isinstance(image, bytes) else image for image in images]
+    prefer = Prefer("front", 0.0, 220.0)
+    want = expected(decoded, step=20.0, prefer=prefer, mode="fast")
+    np.testing.assert_array_equal(read_image(run / "fused.tif"), to_bgr(want.image))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "depth.tif"), want.depth_um)
+    told = read_metadata((run / "fused.tif").read_bytes()).exif
+    assert b"focus stack of 12 frames, step 20 um, z 0 to 220 um" in told
+    # What is asked for goes over what the run did.
+    assert call(run, "-o", tmp_path / "other.png", "--prefer", "none", "--mode", "default") == 0
+    plain = expected(decoded, step=20.0)
+    np.testing.assert_array_equal(read_image(tmp_path / "other.png"), to_bgr(plain.image))
+
+
+def test_a_run_is_corrected_by_its_own_flat_field_unless_another_is_named(tmp_path):
+    images = frames()
+    run = run_folder(tmp_path, images)
+    falloff = np.linspace(160, 240, 80, dtype=np.uint8)
+    cv2.imwrite(str(run / "flat.tif"), np.broadcast_to(falloff[:, None], (60, 80, 3)))
+    cv2.imwrite(str(tmp_path / "other.png"), np.broadcast_to(falloff[::-1, None], (60, 80, 3)))
+    for flat, words in ((run / "flat.tif", ()), (tmp_path / "other.png", ("--flat", tmp_path / "other.png"))):
+        shading = shading_of(flat, None)
+        assert call(run, *words) == 0
+        want = expected([shading.correct(image) for image in images], step=20.0)
+        np.testing.assert_array_equal(read_image(run / "fused.tif"), want.image)
+    assert call(run, "--refine", "-o", tmp_path / "finer.png") == 0
+
+
+def test_a_flat_field_of_another_size_is_refused(stack, tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "flat.png"), np.full((60, 82, 3), 200, np.uint8))
+    assert call(stack, "-o", tmp_path / "out.png", "--flat", tmp_path / "flat.png") == 1
+    assert "82" in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_frames_that_cannot_be_used_are_left_out_and_said(tmp_path, capsys):
+    images = frames()
+    smaller = images[5][:-1]
+    encoded = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    damaged = {0: encoded[0][:99], 3: b"", 5: cv2.imencode(".png", smaller)[1].tobytes()}
+    run = run_folder(tmp_path, [damaged.get(number, data) for number, data in enumerate(encoded)])
+    assert call(run) == 0
+    said = capsys.readouterr()
+    for name in ("0000-00.png: left out", "0003-00.bin: left out", "0005-00.png: left out"):
+        assert name in said.err
+    assert "80x60 px from 9 frames, 3 left out, in " in said.out
+    fusion = Fusion()
+    for number, image in enumerate(images):
+        if number not in damaged:
+            fusion.add(image, 20.0 * number)
+    np.testing.assert_array_equal(read_image(run / "fused.tif"), fusion.image())
+    # A second way through leaves out the same.
+    assert call(run, "--refine", "-o", tmp_path / "finer.png") == 0
+
+
+def test_a_frame_taken_again_replaces_the_first_in_the_order_it_came(tmp_path, capsys):
+    images = frames()
+    encoded = [cv2.imencode(".png", image)[1].tobytes() for image in images]
+    spoiled = [encoded[0], encoded[1][:80], *encoded[2:]]
+    run = run_folder(tmp_path, spoiled, retake=[(1, encoded[1])])
+    assert call(run) == 0
+    assert "left out" not in capsys.readouterr().err
+    fusion = Fusion()
+    for number in (0, *range(2, 12), 1):
+        fusion.add(images[number], 20.0 * number)
+    np.testing.assert_array_equal(read_image(run / "fused.tif"), fusion.image())
+
+
+def test_a_run_of_nothing_but_spoiled_frames(tmp_path, capsys):
+    run = run_folder(tmp_path, [b"", b"torn"])
+    assert call(run) == 1
+    assert "none of 2 frames can be used" in capsys.readouterr().err
+    assert not (run / "fused.tif").exists()
+
+
+def test_a_light_has_a_picture_of_its_own(tmp_path):
+    run = run_folder(tmp_path, frames(), lights=("left", "right"))
+    assert call(run) == call(run, "--light", "right") == 0
+    assert (run / "fused.tif").exists()
+    assert (run / "fused-right.tif").exists()
+
+
+def test_the_card_s_files_for_a_run_that_kept_none(tmp_path, capsys):
+    images = frames()
+    card = write(tmp_path / "card", images)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    plan = StackPlan(tuple(20.0 * number for number in range(12)))
+    shots = [{"opened_s": 3.0 * n, "error": None} for n in range(12)]
+    stops = [{"index": n, "position_um": 20.0 * n, "shots": [shot]} for n, shot in enumerate(shots)]
+    job = Job("20261121-120000-0001", ZPlan(absolute=plan.positions_um), plan, JobSettings())
+    write_json(folder / "run.json", record_of(job, 0) | {"stops": stops})
+    assert call(folder, card) == 0
+    np.testing.assert_array_equal(read_image(folder / "fused.tif"), expected(images, 20.0).image)
+    (card / "Img3.png").unlink()
+    assert call(folder, card) == 1
+    assert "11 files for 12 shots" in capsys.readouterr().err
+
+
+def test_slabs_of_a_run_go_by_its_stops(tmp_path):
+    """A lost frame does not shift the slabs after it."""
+    images = frames()
+    run = run_folder(tmp_path, images)
+    lines = (run / "frames" / "frames.jsonl").read_text().splitlines()
+    (run / "frames" / "frames.jsonl").write_text("\n".join(lines[:2] + lines[3:]) + "\n")
+    assert call(run, "--slabs", tmp_path / "slabs", "--slab", 4, "--slab-overlap", 0) == 0
+    second = Fusion(sigma=expected_sigma(images[0]))
+    for number in range(4, 8):
+        second.add(images[number], 20.0 * number)
+    np.testing.assert_array_equal(read_image(tmp_path / "slabs" / "slab-0002.tif"), second.image())
+
+
+def expected_sigma(image):
+    fusion = Fusion()
+    fusion.add(image, 0.0)
+    return fusion.sigma
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--step", "20"], 2, "the run knows where"),
+        (["-o", "run/final.tif"], 2, "the run's own"),
+        (["-o", "run/final.png"], 2, "the run's own"),
+        (["--depth", "run/depth.tif"], 2, "the run's own"),
+        (["--maps", "run"], 2, "the run's own files"),
+        (["--slabs", "run/slabs"], 2, "the run's own files"),
+        (["--maps", "run/frames"], 2, "the sources are there"),
+        (["--light", "left"], 1, "no such light"),
+        (["other"], 1, "is a run beside run"),
+        (["empty"], 1, "empty: no image in it"),
+        (["gone"], 1, "gone: no such file"),
+    ],
+)
+def test_requests_of_a_run_that_make_no_sense(tmp_path, monkeypatch, capsys, words, code, said):
+    run = run_folder(tmp_path, frames(3))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "run.json").touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(path.name for path in run.iterdir())
+    assert call("run", *words) == code
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in run.iterdir()) == before
+
+
+def test_files_alone_need_an_output_and_have_no_light(stack, capsys):
+    assert call(stack) == 2
+    assert "-o FILE" in capsys.readouterr().err
+    assert call(stack, "-o", stack / "out.png", "--light", "left") == 2
+    assert "--light left: only a run's frames" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not STACKS.is_dir(), reason=f"no real stacks in {STACKS} (set FOCUSD_STACKS)")

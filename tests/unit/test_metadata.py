@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import datetime
 from io import BytesIO
 
 import cv2
@@ -265,3 +266,57 @@ def test_damage_never_raises_and_never_grows(kind, hits, keep):
     about = taken.about("a stack")
     assert len(about.exif) <= exif.LARGEST_BYTES
     assert look(about.exif)[0][DESCRIPTION].value == b"a stack\0"
+
+
+TAKEN, FRACTION = 36867, 37521
+MOMENT = datetime(2026, 3, 1, 12, 34, 56, 780_000)
+
+
+def dated(order="<", text="2026:03:01 12:34:56", fraction="78"):
+    tags = [text_tag(TAKEN, text), *([text_tag(FRACTION, fraction)] if fraction else [])]
+    return exif.block([text_tag(MAKE, "Maker")], tags, order)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_time_is_found_in_every_kind_of_file(order):
+    block = dated(order)
+    jpg = into_jpeg(encoded(".jpg"), Metadata(None, block))
+    raf = b"FUJIFILMCCD-RAW ".ljust(84, b"x") + struct.pack(">II", 100, len(jpg)) + bytes(8) + jpg
+    inner = exif.block([text_tag(TAKEN, "2026:03:01 12:34:56"), text_tag(FRACTION, "78")], [], order)
+    cr3 = b"\0\0\0\x18ftypcrx " + bytes(40) + struct.pack(">I", len(inner) + 8) + b"CMT2" + inner
+    marks = (b"IIRO", b"IIRS", b"IIU\0") if order == "<" else (b"MMOR",)
+    for data in (block, jpg, raf, cr3, *(mark + block[4:] for mark in marks)):
+        assert exif.taken_at(data) == MOMENT, data[:16]
+    for suffix in (".jpg", ".tif", ".png"):
+        assert exif.taken_at(encoded(suffix)) is None
+
+
+@pytest.mark.parametrize(
+    ("fraction", "microsecond"),
+    [("", 0), ("5", 500_000), ("05", 50_000), ("123456789", 123_456), ("7  ", 700_000), ("  ", 0), ("x", 0)],
+)
+def test_a_fraction_is_digits_behind_the_point(fraction, microsecond):
+    assert exif.taken_at(dated(fraction=fraction)) == MOMENT.replace(microsecond=microsecond)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0000:00:00 00:00:00", "    :  :     :  :  ", "", "2026-03-01", "2026:13:01 00:00:00", "\xff" * 19],
+)
+def test_a_camera_without_a_clock_has_no_time(text):
+    assert exif.taken_at(dated(text=text)) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    hits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),
+    keep=st.floats(0, 1),
+    start=st.sampled_from([b"", b"IIRO", b"FUJIFILMCCD-RAW ", b"\0\0\0\x18ftypcrx ", b"\xff\xd8"]),
+    whole=st.sampled_from([dated(), dated(">"), into_jpeg(encoded(".jpg"), Metadata(None, dated(">")))]),
+)
+def test_no_damage_makes_the_time_raise(hits, keep, start, whole):
+    data = bytearray(whole)
+    for share, value in hits:
+        data[min(len(data) - 1, int(share * len(data)))] = value
+    moment = exif.taken_at(start + bytes(data[len(start) : int(keep * len(data))]))
+    assert moment is None or isinstance(moment, datetime)

@@ -139,6 +139,14 @@ def test_brackets_in_words_are_no_nesting() -> None:
         (JobStart, {"overlap": 1}, "overlap"),
         (JobStart, {"optics": {"magnification": 3.7, "pixel_um": 4.9}}, "na and f_number"),
         (JobStart, {"preset": "../x"}, "preset"),
+        (JobStart, {"time_plan": {"interval": 60}}, "time_plan.loops: Field required"),
+        (JobStart, {"time_plan": {"loops": 2}}, "time_plan.interval: Field required"),
+        (JobStart, {"time_plan": {"interval": 0.5, "loops": 2}}, "time_plan.interval"),
+        (JobStart, {"time_plan": {"interval": 604_801, "loops": 2}}, "time_plan.interval"),
+        (JobStart, {"time_plan": {"interval": 60, "loops": 0}}, "time_plan.loops"),
+        (JobStart, {"time_plan": {"interval": 60, "loops": 10_001}}, "time_plan.loops"),
+        (JobStart, {"time_plan": {"interval": 60, "loops": 2.5}}, "time_plan.loops"),
+        (JobStart, {"time_plan": {"interval": 60, "loop": 2}}, "did you mean 'loops'"),
         (JobStart, {"job_id": 5}, "job_id"),
         (JobStart, {"job_id": "x" * 257}, "job_id"),
         (JobStart, {"metadata": []}, "metadata"),
@@ -220,6 +228,7 @@ def test_a_job_s_settings_all_arrive() -> None:
         "fusion_mode": "fast",
         "keep_frames": "source",
         "lights": ("left", "right"),
+        "preset": "wasp",
         "force": True,
     }
     assert set(asked) == set(JobSettings.__dataclass_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from gpiozero import DigitalOutputDevice
 from numpy.typing import NDArray
 
 from focusd.errors import ConfigError
+from focusd.pictures.exif import taken_at
 from focusd_sim.bench import Bench, Lines
 from focusd_sim.clock import VirtualClock
 from focusd_sim.config import BenchConfig, CarriageConfig, DslrConfig, OpticsConfig
@@ -252,7 +254,13 @@ def test_a_half_press_wakes_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "exposures", "files"),
-    [("lose_frame", 3, 2), ("double_frame", 4, 4), ("corrupt_file", 3, 3), ("hang_camera", 1, 1)],
+    [
+        ("lose_frame", 3, 2),
+        ("double_frame", 4, 4),
+        ("corrupt_file", 3, 3),
+        ("late_frame", 3, 2),
+        ("hang_camera", 1, 1),
+    ],
 )
 def test_faults_at_the_second_exposure(tmp_path: Path, kind: str, exposures: int, files: int) -> None:
     rig = Rig(tmp_path)
@@ -276,3 +284,57 @@ def test_a_hung_camera_can_come_back(tmp_path: Path) -> None:
     rig.press()
     rig.clock.sleep(1.0)
     assert (len(rig.exposures), rig.ignored) == (1, {"hung": 1})
+
+
+def test_a_late_frame_keeps_its_number_and_overtakes_nobody_s(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, late_s=5.0)
+    rig.faults.script([Script("late_frame", at_exposure=0)])
+    rig.press()
+    rig.clock.sleep(1.0)
+    rig.press()
+    rig.clock.sleep(1.0)
+    assert rig.files() == ["DSC_0002.JPG"]
+    rig.clock.sleep(5.0)
+    assert rig.files() == ["DSC_0001.JPG", "DSC_0002.JPG"]
+    assert [exposure.frame_file for exposure in rig.exposures] == rig.files()
+
+
+def test_file_numbers_begin_again_after_9999(tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    for number in (1, 9998):
+        (folder / f"DSC_{number:04d}.JPG").touch()
+    rig = Rig(tmp_path)
+    for _ in range(3):
+        rig.press()
+        rig.clock.sleep(1.0)
+    assert [e.frame_file for e in rig.exposures] == ["DSC_9999.JPG", "DSC_0002.JPG", "DSC_0003.JPG"]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("none", None),
+        ("seconds", datetime(2026, 1, 1, 0, 1, 41)),
+        ("fraction", datetime(2026, 1, 1, 0, 1, 41, 80_000)),
+    ],
+)
+def test_files_say_when_they_were_taken_by_the_camera_s_clock(
+    tmp_path: Path, time: str, expected: datetime | None
+) -> None:
+    rig = Rig(tmp_path, time=time, clock_ahead_s=100.0, clock_fast_ppm=20_000.0, release_lag_s=0.06)
+    rig.clock.sleep(1.0)
+    rig.press()
+    rig.clock.sleep(1.0)
+    assert taken_at((rig.inbox / "DSC_0001.JPG").read_bytes()) == expected
+
+
+def test_a_raw_file_beside_each_jpeg(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, files="both", time="seconds")
+    for _ in range(2):
+        rig.press()
+        rig.clock.sleep(1.0)
+    assert rig.files() == ["DSC_0001.DNG", "DSC_0001.JPG", "DSC_0002.DNG", "DSC_0002.JPG"]
+    times = [taken_at((rig.inbox / name).read_bytes()) for name in rig.files()]
+    assert times[0] == times[1] is not None
+    assert rig.exposures[0].frame_file == "DSC_0001.JPG"

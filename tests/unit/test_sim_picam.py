@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import threading
 from concurrent.futures import CancelledError
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +21,9 @@ from focusd.drivers.picam import PiCamera
 from focusd.drivers.picam_frames import Taken, began_s, planes_of
 from focusd.errors import CameraError, ExposureTimeout, FrameLost, Stopped
 from focusd.job import JobSettings
+from focusd.pictures.images import decode_frame
 from focusd.pictures.planes import Planes
+from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import to_bgr, to_planes
 from focusd_sim.bench import Bench, Lines
 from focusd_sim.clock import VirtualClock
@@ -614,3 +619,95 @@ def test_every_buffer_goes_back(buffers: int) -> None:
     assert len({id(frame.luma) for frame in frames}) == len(frames)
     station.rig.clock.sleep(1.0)
     assert station.rig.camera.capture_request(wait=1.0) is not None
+
+
+# -- raw
+
+
+RAW = {"files": "dng"}
+with_rawpy = pytest.mark.skipif(find_spec("rawpy") is None, reason="rawpy is not installed")
+
+
+def test_a_raw_stream_has_the_sensors_size_and_is_saved_as_dng(tmp_path: Path) -> None:
+    rig = Rig()
+    camera = rig.start(main={"size": (50, 30)}, raw={"size": (40, 30)})
+    stream = camera.stream_configuration("raw")
+    assert (stream["size"], stream["format"], stream["stride"]) == ((100, 60), "SRGGB16", 256)
+    with camera.captured_request() as request:
+        file = BytesIO()
+        request.save_dng(file)
+        request.save_dng(tmp_path / "a.dng")
+    assert file.getvalue() == (tmp_path / "a.dng").read_bytes()
+    with pytest.raises(RuntimeError, match="released"):
+        request.save_dng(BytesIO())
+    with pytest.raises(ValueError, match="Bad key"):
+        camera.create_still_configuration(raw={"bits": 12})
+    with (
+        Rig().start().captured_request() as request,
+        pytest.raises(RuntimeError, match="'raw' is not defined"),
+    ):
+        request.save_dng(BytesIO())
+
+
+@with_rawpy
+def test_a_raw_frame_shows_what_the_sensor_saw() -> None:
+    station = Station(RAW)
+    station.begin()
+    frame = station.driver.collect(station.driver.expose())
+    assert frame is not None and frame.image is None and frame.encoded is not None
+    assert frame.name == "frame 0.dng"
+    image = decode_frame(frame.encoded, frame.name, None, RawRendering())
+    assert isinstance(image, np.ndarray) and image.dtype == np.uint16
+    # Colours between the filters are made up: what is compared is soft.
+    seen, shown = (cv2.GaussianBlur(each.astype(np.float32), (0, 0), 4) for each in (COLOURS, image / 257))
+    error = (seen - shown)[8:-8, 8:-8]
+    assert np.abs(error).mean() < 2 and np.abs(error.mean((0, 1))).max() < 2
+
+
+def test_raw_frames_hold_the_same_locks_and_give_their_buffers_back() -> None:
+    station = Station({**RAW, "buffer_count": 1})
+    station.begin()
+    names = []
+    for _ in range(4):
+        frame = station.driver.collect(station.driver.expose())
+        assert frame is not None
+        names.append(frame.name)
+    assert names == [f"frame {index}.dng" for index in range(4)]
+    station.rig.camera.set_controls({"ColourGains": (1.8, 1.7)})
+    with pytest.raises(FrameLost, match=r"frame \d\.dng: colour gains 1\.8 and 1\.7 where"):
+        for _ in range(6):
+            station.driver.collect(station.driver.expose())
+    station.rig.camera.set_controls(LOCKED)
+    station.rig.clock.sleep(0.5)
+    station.driver.expose()
+
+
+def test_a_raw_stream_that_is_not_as_configured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        CameraError, match=r"raw frames of 100 x 60 px instead of 50 x 30.*frame_size"
+    ) as caught:
+        Station({**RAW, "frame_size": {"width": 50, "height": 30}}).begin()
+    assert caught.value.values == {"size_px": (100, 60)}
+    station = Station(RAW)
+    got = SimPicamera2.camera_configuration
+    monkeypatch.setattr(SimPicamera2, "camera_configuration", lambda camera: {**got(camera), "raw": None})
+    with pytest.raises(CameraError, match="no raw stream"):
+        station.begin()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), KeyError("ColourCorrectionMatrix"), TypeError("file")])
+def test_a_dng_that_cannot_be_made_is_told_and_its_buffer_goes_back(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station = Station({**RAW, "buffer_count": 1})
+    station.begin()
+
+    def broken(request: Request, file: BytesIO) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Request, "save_dng", broken)
+        for _ in range(2):
+            with pytest.raises(CameraError, match="picamera2 made no DNG"):
+                station.driver.expose()
+    station.driver.expose()

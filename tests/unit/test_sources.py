@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import cli, fuse, sources
+from focusd import cli, fuse, fuse_passes, sources
 from focusd.errors import FrameLost
-from focusd.pictures import turbojpeg
+from focusd.fusion import Fusion
+from focusd.pictures import turbojpeg, y4m
 from focusd.pictures.images import read_frame, read_image
 from focusd.pictures.metadata import Metadata, into_jpeg, into_png, read
 from focusd.pictures.planes import Planes
+from focusd.pictures.samples import to_bgr, to_planes
 from focusd.room import Room
 from focusd.sources import each_in_turn, find_sources
 
@@ -34,7 +36,7 @@ def decode(monkeypatch):
     """Stand in for `read_frame`; the file's name is the frame's number, and its value."""
 
     def install(function=lambda number: None):
-        def read_frame(path, out=None):
+        def read_frame(path, out=None, rendering=None):
             function(int(path.name))
             made = out or grey(0)
             made.luma[...] = int(path.name) % 256
@@ -54,6 +56,29 @@ def test_natural_order_and_no_file_twice(tmp_path):
         (tmp_path / name).touch()
     found = find_sources([tmp_path, tmp_path / "a.tif"], [tmp_path / "out.png"])
     assert [path.name for path in found] == ["a.tif", "b2.png", "b10.PNG"]
+
+
+def test_raw_files_are_taken_where_nothing_else_is(tmp_path):
+    """A camera that writes both would have each frame twice."""
+    for name in ("a1.NEF", "a2.NEF"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_sources([tmp_path])] == ["a1.NEF", "a2.NEF"]
+    for name in ("a1.JPG", "a2.JPG"):
+        (tmp_path / name).touch()
+    assert [path.name for path in find_sources([tmp_path])] == ["a1.JPG", "a2.JPG"]
+    assert [path.name for path in find_sources([tmp_path / "a1.NEF"])] == ["a1.NEF"]
+
+
+def test_planes_in_files_are_fused_as_they_are(tmp_path):
+    frames, folder = [to_planes(frame) for frame in scene()], tmp_path / "stack"
+    folder.mkdir()
+    fusion = Fusion()
+    for number, planes in enumerate(frames):
+        with (folder / f"{number}.y4m").open("wb") as file:
+            y4m.write(file, planes)
+        fusion.add(planes, float(number))
+    assert call(folder, "-o", tmp_path / "out.png") == 0
+    np.testing.assert_array_equal(read_image(tmp_path / "out.png"), to_bgr(fusion.image()))
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
@@ -122,7 +147,7 @@ def test_no_more_frames_are_alive_than_jobs(decode, jobs):
 def test_a_used_frame_is_gone_before_the_next_is_decoded(monkeypatch, jobs):
     lock, made = threading.Lock(), []
 
-    def read_frame(path, out=None):
+    def read_frame(path, out=None, rendering=None):
         with lock:
             assert sum(frame() is not None for frame in made) < jobs
             frame = np.zeros((4, 4, 3), np.uint16)
@@ -151,6 +176,34 @@ def test_the_first_bad_file_in_order_is_told(decode, jobs):
     with pytest.raises(FrameLost, match="3: damaged"):
         each_in_turn(names(9), lambda number, path, frame: seen.append(number), jobs=jobs)
     assert seen == [0, 1, 2]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_bad_files_may_be_left_out_in_their_turn(decode, jobs):
+    def fail(number):
+        if number in (0, 3, 4):
+            raise FrameLost(f"{number}: damaged")
+
+    decode(fail)
+    seen = []
+    each_in_turn(
+        names(6),
+        lambda number, path, frame: seen.append(number),
+        jobs=jobs,
+        spoiled=lambda number, path, error: seen.append(f"{path.name} {error}"),
+    )
+    assert seen == ["0 0: damaged", 1, 2, "3 3: damaged", "4 4: damaged", 5]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_only_bad_files_are_left_out(decode, jobs):
+    def fail(number):
+        if number == 2:
+            raise MemoryError
+
+    decode(fail)
+    with pytest.raises(Exception, match="2: no memory left"):
+        each_in_turn(names(4), lambda *_: None, jobs=jobs, spoiled=lambda *_: None)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -341,7 +394,7 @@ def test_a_stack_that_does_not_fit_is_refused(tmp_path, monkeypatch, capsys, fre
         needed = capsys.readouterr().err.split("at most ")[1].split(" MB")[0]
         out.unlink()
         free_bytes = (int(needed) + 1) * 1_000_000 + 32_000_000
-    monkeypatch.setattr(fuse, "read_room", lambda folder: Room(memory_bytes=free_bytes))
+    monkeypatch.setattr(fuse_passes, "read_room", lambda folder: Room(memory_bytes=free_bytes))
     assert call(stack, "-o", out, "--jobs", 5) == 1
     said = capsys.readouterr().err
     assert "1600x1200 px with --jobs 5 does not fit: needs " in said and remedy in said

@@ -17,6 +17,7 @@ from focusd.halt import Halt
 from focusd.job import JobSettings
 from focusd.pictures.images import decode_image
 from focusd.pictures.planes import Planes
+from focusd.pictures.raw import RawRendering
 from focusd.rail_spec import Reach
 from focusd.rig import Exposure, Rig
 
@@ -88,6 +89,7 @@ class Station:
         self._clock = clock
         self._stop = stop
         self._shots = 0
+        self._rendering = RawRendering()
 
     def frame_steps(self, spacing: int, count: int) -> Numbers:
         """Return the steps of `count` frames about the centre, `spacing` steps apart, ascending."""
@@ -134,6 +136,9 @@ class Station:
             )
         self.go(self.centre_um)
         self._rig.camera.begin(JobSettings())
+        lights = self._rig.lights
+        if lights is not None:
+            self.wait_until(self._clock.now_s() + max(lights.begin(), lights.turn_on(None)))
 
     def end(self) -> None:
         """Motor off, camera's lines let go."""
@@ -194,7 +199,7 @@ class Station:
             )
         image = frame.image
         if image is None:
-            image = decode_image(frame.encoded or b"", frame.name)
+            image = decode_image(frame.encoded or b"", frame.name, self._rendering)
         elif isinstance(image, Planes):
             image = image.luma
         self._shots += 1

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
+from focusd.camera_config import FileKind
 from focusd.clock import Clock
+from focusd.drivers.arrivals import MAX_FRAME_BYTES as MAX_FRAME_BYTES
+from focusd.drivers.arrivals import Arrivals
+from focusd.drivers.exposure_ledger import ExposureLedger
 from focusd.errors import CameraError, FrameLost, Stopped
+from focusd.pictures.exif import taken_at
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".tif", ".tiff"}
 _POLL_S = 0.05
-_STABLE_S = 0.2
-MAX_FRAME_BYTES = 256 * 2**20
-"""A file larger than this is not taken for a photograph; a bound on memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    size: int
-    mtime_ns: int
-    since_s: float
+_MOST_TOLD = 3
 
 
 class Inbox:
-    """New and complete image files of a folder, each once.
+    """New and complete image files of a folder, each once, each for the exposure it is of.
 
-    A file is complete when its size and time have not changed for 0.2 s: tools that write in place are as
-    common as those that rename.
+    `Arrivals` says when a file is complete, `ExposureLedger` whose it is. For each exposure: `discard_late`,
+    `opened`, `take`.
 
     Parameters
     ----------
@@ -37,9 +31,14 @@ class Inbox:
         The rig's.
     stop : threading.Event
         The emergency stop; wakes every wait.
+    kind : {'jpeg', 'tiff', 'png', 'raw'} or None
+        The files that count, where a camera writes several of one exposure. None: those of the kind that
+        comes first in each stack; of a raw and another of the same name, the other.
     """
 
-    def __init__(self, folder: Path, clock: Clock, stop: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, clock: Clock, stop: threading.Event, kind: FileKind | None = None
+    ) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -47,33 +46,55 @@ class Inbox:
         self.folder = folder
         self._clock = clock
         self._stop = stop
-        # By name: size and time of a file that is dealt with, or None for "whatever becomes of it".
-        self._taken: dict[str, tuple[int, int] | None] = {}
-        self._growing: dict[str, _Seen] = {}
+        self._arrivals = Arrivals(folder, clock, kind)
+        self._ledger = ExposureLedger()
+        self._ready: tuple[str, bytes] | None = None
 
     def forget_present(self) -> int:
         """Treat every file now in the folder as old, unless it is written anew; return their number."""
-        self._taken = {}
-        for path in self._images():
-            status = _status(path)
-            if status is not None:
-                self._taken[path.name] = status
-        self._growing = {}
-        return len(self._taken)
+        self._ready = None
+        self._ledger.begin()
+        return self._arrivals.forget_present()
 
-    def discard_late(self) -> None:
-        """Never take what is there now and was not taken: it belongs to an exposure that was given up."""
-        for path in self._images():
-            if self._is_new(path.name, _status(path)):
-                self._taken[path.name] = None
-                self._growing.pop(path.name, None)
+    def discard_late(self, late_s: float = 0.0) -> None:
+        """Get ready for an exposure: what is there or on its way is not its frame.
+
+        Waits where a file that is owed by an exposure that was given up could not be told from the next
+        one's: some seconds at most where files say when they were taken, see `ExposureLedger`.
+
+        Parameters
+        ----------
+        late_s : float
+            How long such a file may still come after it was given up, s.
+
+        Raises
+        ------
+        Stopped
+            The emergency stop was pressed.
+        """
+        self._ready = None
+        self._arrivals.disown()
+        while True:
+            self._next()
+            left_s = self._ledger.quiet_for_s(self._clock.now_s(), late_s)
+            if left_s <= 0:
+                break
+            self._sleep(min(left_s, _POLL_S))
+            self._arrivals.disown(listing=False)
+        self._ledger.forgive()
+
+    def opened(self, opened_s: float) -> None:
+        """Note that the shutter is released, at this rig time in s; `take` waits for this exposure's file."""
+        self._ledger.open(opened_s)
 
     def is_ready(self) -> bool:
         """Whether `take` would return at once."""
-        return self._complete() is not None
+        if self._ready is None:
+            self._ready = self._next()
+        return self._ready is not None
 
     def take(self, timeout_s: float) -> tuple[str, bytes]:
-        """Wait for the next complete new file; the oldest, if there are several.
+        """Wait for the complete file of the last exposure; for the next complete one, if none was noted.
 
         Parameters
         ----------
@@ -88,71 +109,48 @@ class Inbox:
         Raises
         ------
         FrameLost
-            None arrived in time, or it cannot be read.
+            None arrived in time; says what did.
         Stopped
             The emergency stop was pressed.
         """
         deadline_s = self._clock.now_s() + timeout_s
-        while True:
-            complete = self._complete()
-            if complete is not None:
-                seen = self._growing.pop(complete.name)
-                self._taken[complete.name] = (seen.size, seen.mtime_ns)
-                return complete.name, self._read(complete)
+        while (taken := self._ready or self._next()) is None:
             if self._clock.now_s() >= deadline_s:
+                self._ledger.give_up(self._clock.now_s())
                 raise FrameLost(
                     f"no frame arrived in {self.folder} within {timeout_s:g} s; check the camera, its card "
-                    "and the tethering tool, or raise camera.frame_timeout_s",
+                    f"and the tethering tool, or raise camera.frame_timeout_s{self._told()}",
                     timeout_s=timeout_s,
                 )
-            if not self._clock.sleep(_POLL_S, self._stop):
-                raise Stopped("the emergency stop was pressed while waiting for a frame")
+            self._sleep(_POLL_S)
+        self._ready = None
+        self._arrivals.troubles.clear()
+        return taken
 
-    def _images(self) -> list[Path]:
-        try:
-            return [path for path in self.folder.iterdir() if path.suffix.lower() in _SUFFIXES]
-        except OSError as error:
-            raise CameraError(f"inbox {self.folder}: {error.strerror}; is its disk still there?") from error
+    def close(self) -> None:
+        """Give the kernel's watch back."""
+        self._arrivals.close()
 
-    def _complete(self) -> Path | None:
-        """Look once: the oldest new file that has stopped growing."""
-        now_s = self._clock.now_s()
-        ready: list[tuple[int, str, Path]] = []
-        for path in self._images():
-            status = _status(path)
-            if status is None or not self._is_new(path.name, status):
+    def _next(self) -> tuple[str, bytes] | None:
+        """Look once: the awaited exposure's file, if it is there; others are dealt with."""
+        while (arrival := self._arrivals.next()) is not None:
+            name, data, taken = arrival.name, arrival.data, taken_at(arrival.data)
+            if arrival.late or not self._ledger.awaits:
+                self._ledger.settle(taken, data)
                 continue
-            before = self._growing.get(path.name)
-            if before is None or (before.size, before.mtime_ns) != status:
-                self._growing[path.name] = _Seen(*status, now_s)
-            elif before.size > 0 and now_s - before.since_s >= _STABLE_S:
-                ready.append((before.mtime_ns, path.name, path))
-        return min(ready)[2] if ready else None
-
-    def _is_new(self, name: str, status: tuple[int, int] | None) -> bool:
-        """Whether a file was not dealt with: an unknown name, or one that was written anew since."""
-        if name not in self._taken:
-            return True
-        known = self._taken[name]
-        return known is not None and known != status
-
-    def _read(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_FRAME_BYTES + 1)
-        except OSError as error:
-            raise FrameLost(f"frame {path.name}: {error.strerror}") from error
-        if len(data) > MAX_FRAME_BYTES:
-            raise FrameLost(
-                f"frame {path.name} is larger than {MAX_FRAME_BYTES} bytes: not taken for a photograph"
-            )
-        return data
-
-
-def _status(path: Path) -> tuple[int, int] | None:
-    """Return size and time of a file, or None when it was renamed or removed since it was listed."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
+            why = self._ledger.judge(taken, data)
+            if why is None:
+                self._arrivals.fix_kind(name)
+                return name, data
+            self._arrivals.troubles[name] = why
         return None
-    return status.st_size, status.st_mtime_ns
+
+    def _told(self) -> str:
+        """Return what there was instead of a frame, for an error's message."""
+        told = [f"{name} {why}" for name, why in self._arrivals.troubles.items()][-_MOST_TOLD:]
+        self._arrivals.troubles.clear()
+        return f" ({'; '.join(told)})" if told else ""
+
+    def _sleep(self, seconds: float) -> None:
+        if not self._clock.sleep(seconds, self._stop):
+            raise Stopped("the emergency stop was pressed while waiting for a frame")

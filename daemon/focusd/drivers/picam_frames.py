@@ -1,17 +1,18 @@
-"""What comes out of a Pi camera: the planes of a buffer, and what its metadata say of the exposure."""
+"""What comes out of a Pi camera: a buffer's planes or its DNG, and what its metadata say of the exposure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from focusd.camera_config import Picamera2Config
-from focusd.errors import FrameLost
+from focusd.errors import CameraError, FrameLost
 from focusd.pictures.planes import Planes
 
 # Of what was set: sensors quantise exposure to lines and gain to register steps.
@@ -51,6 +52,24 @@ def planes_of(array: NDArray[np.uint8], width: int, height: int) -> Planes:
     chroma = flat[luma_bytes:].reshape(2, height // 2, stride // 2)[:, :, : width // 2]
     luma = flat[:luma_bytes].reshape(height, stride)[:, :width]
     return Planes(*(np.ascontiguousarray(plane) for plane in (luma, chroma[0], chroma[1])))
+
+
+def dng_of(request: Any) -> bytes:
+    """DNG file of a picamera2 request that has a raw stream (``save_dng``).
+
+    Raises
+    ------
+    CameraError
+        picamera2 or its PiDNG cannot make one.
+    """
+    file = BytesIO()
+    try:
+        request.save_dng(file)
+    except (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise CameraError(
+            f'picamera2 made no DNG: {error!r}; use picamera2 0.3.17 or later, or camera.files = "yuv420"'
+        ) from error
+    return file.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

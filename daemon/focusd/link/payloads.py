@@ -15,6 +15,7 @@ from focusd.errors import PlanError, RequestError
 from focusd.job import FusionMode, JobSettings, KeepFrames, Preference
 from focusd.plan import MAX_STOPS, ZPlan
 from focusd.schema import Strict, complaints
+from focusd.series import TimePlan
 from focusd.slab_plan import LARGEST_SLAB
 
 MAX_PAYLOAD_BYTES = 64 * 1024
@@ -79,6 +80,17 @@ class ZPlanModel(Strict):
         return ZPlan(**self.model_dump())
 
 
+class TimePlanModel(Strict):
+    """``time_plan``: the stack again and again, begun at a steady interval."""
+
+    interval: float = Field(ge=1, le=604_800, description="s, from one stack's beginning to the next one's")
+    loops: int = Field(ge=1, le=10_000, description="stacks in all")
+
+    def as_plan(self) -> TimePlan:
+        """As the core's value."""
+        return TimePlan(self.interval, self.loops)
+
+
 class JobStart(Request):
     """``job/start``: photograph a stack. Every field is optional; an empty payload runs the default."""
 
@@ -86,7 +98,7 @@ class JobStart(Request):
     round: bool = Field(
         False, description="put stops on whole motor steps, and those that fall on the same one together"
     )
-    time_plan: dict[str, Any] | None = Field(None, description="not built yet: answers unsupported")
+    time_plan: TimePlanModel | None = Field(None, description="the same stack again and again")
     metadata: dict[str, Any] = Field({}, description="kept with the run, not looked at")
     job_id: ShortText | None = Field(None, description="the client's own name; a second start is not run")
     preset: Annotated[str, Field(pattern=PRESET_NAME)] | None = None

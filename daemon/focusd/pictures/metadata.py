@@ -16,12 +16,13 @@ from pathlib import Path
 
 from focusd.pictures import exif, jpeg
 from focusd.pictures.containers import PNG
+from focusd.pictures.kinds import is_raw
 from focusd.pictures.tags import LONG, UNDEFINED, Tag, byte_order, directory, first_directory, read_directory
 
 LARGEST_ICC_BYTES = 255 * 65519
 """What a JPEG can hold, 255 segments (ICC.1:2022, annex B.4): 16.7 MB. A camera's has some kilobytes."""
 
-_EXIF_NAME, _ICC_NAME = b"Exif\0\0", b"ICC_PROFILE\0"
+_ICC_NAME = b"ICC_PROFILE\0"
 _ICC_CHUNK_BYTES = 65519
 _APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
 
@@ -91,7 +92,9 @@ def stack_text(positions_um: Sequence[float]) -> str:
 
 
 def read(data: bytes) -> Metadata:
-    """Metadata of a JPEG, PNG or TIFF file; empty for anything else.
+    """Metadata of a JPEG, PNG, TIFF or raw file; empty for anything else.
+
+    A raw file's colour profile is left out: it tells of the sensor's samples, and what is developed is sRGB.
 
     Parameters
     ----------
@@ -104,8 +107,9 @@ def read(data: bytes) -> Metadata:
             notes, icc = _of_jpeg(data)
         elif data.startswith(PNG):
             notes, icc = _of_png(data)
-        elif data[:4] in (b"II*\0", b"MM\0*"):
-            notes, icc = _of_tiff(data)
+        else:
+            notes, icc = _of_tiff(exif.block_of(data))
+            icc = None if is_raw(data, "") else icc
     except (ValueError, struct.error, zlib.error):
         return Metadata()
     return Metadata(icc if icc and _usable(icc) else None, exif.without_thumbnail(notes) if notes else None)
@@ -115,7 +119,7 @@ def into_jpeg(data: bytes, metadata: Metadata) -> bytes:
     """Put metadata into a JPEG that has none; behind its JFIF segment, if it has one."""
     made = bytearray()
     if metadata.exif is not None:
-        made += _segment(_APP1, _EXIF_NAME + metadata.exif)
+        made += _segment(_APP1, exif.JPEG_NAME + metadata.exif)
     if metadata.icc is not None:
         total = -(-len(metadata.icc) // _ICC_CHUNK_BYTES)
         for number in range(total):
@@ -188,8 +192,8 @@ def _of_jpeg(data: bytes) -> tuple[bytes | None, bytes | None]:
     notes, parts = None, {}
     for marker, begin, end in jpeg.segments(data):
         content = data[begin:end]
-        if marker == _APP1 and content.startswith(_EXIF_NAME) and notes is None:
-            notes = content[len(_EXIF_NAME) :]
+        if marker == _APP1 and content.startswith(exif.JPEG_NAME) and notes is None:
+            notes = content[len(exif.JPEG_NAME) :]
         elif marker == _APP2 and content.startswith(_ICC_NAME) and len(content) > 14:
             parts[content[12]] = (content[13], content[14:])
     totals = {total for total, _ in parts.values()}

@@ -1,17 +1,21 @@
 """The Pi camera's driver on the genuine picamera2 and a virtual libcamera, in the machine's own time.
 
-A virtual camera has no raw stream and so no DNG, no ScalerCrop, no padded rows, no sensor modes, no lens, no
-white balance, no image processor whose colour space could be wrong, and always four buffers: none of that is
-shown here. Nor is what blocks inside libcamera: its binding keeps the interpreter's lock.
+A virtual camera has no raw stream and so no ``save_dng``, no ScalerCrop, no padded rows, no sensor modes, no
+lens, no white balance, no image processor whose colour space could be wrong, and always four buffers: none of
+that is shown here. Nor is what blocks inside libcamera: its binding keeps the interpreter's lock.
 """
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
+
+from focusd.pictures.images import decode_image
 
 Examine = Callable[[str], dict[str, Any]]
 
@@ -124,3 +128,23 @@ def test_buffers_go_back_at_once_and_frames_are_copies(examine: Examine) -> None
     assert found["starved"]["error"] == "ExposureTimeout", "a buffer that is not released is missed"
     assert found["after"]["error"] is None
     assert found["held"] == 0
+
+
+def test_a_camera_without_a_raw_stream_is_refused(examine: Examine) -> None:
+    found = examine("no_raw")
+    assert found["begin"]["error"] == "CameraError"
+    assert "the camera has no raw stream" in found["begin"]["message"]
+    assert found["close"]["error"] is None
+
+
+def test_a_dng_of_pidngs_is_developed_to_the_light_it_was_made_from(examine: Examine) -> None:
+    """PiDNG is what picamera2 writes DNGs by; the one on PyPI, which is older than the one it ships."""
+    pytest.importorskip("rawpy")
+    found = examine("negative")
+    image = decode_image(base64.b64decode(found["dng"]), "frame 0.dng") / 65535
+    rows, cols = image.shape[:2]
+    for number, light in enumerate(np.array(found["quarters"])):
+        top, left = rows // 2 * (number // 2), cols // 2 * (number % 2)
+        patch = image[top + 6 : top + rows // 2 - 6, left + 6 : left + cols // 2 - 6, ::-1]
+        wanted = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        np.testing.assert_allclose(patch.mean((0, 1)), wanted, atol=0.002)

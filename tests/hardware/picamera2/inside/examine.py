@@ -28,6 +28,7 @@ from focusd.rig import Frame, Shot
 from focusd.runner import Runner
 from focusd_sim.score import psnr
 
+from .negative import negative
 from .studio import Studio, open_studio
 from .virtual import GATE
 
@@ -69,6 +70,13 @@ def colour_space() -> dict[str, Any]:
     """The virtual pipeline gives Rec. 709, whatever is asked for."""
     studio = open_studio(as_made=True)
     return attempt(lambda: studio.driver.begin(SETTINGS))
+
+
+def no_raw() -> dict[str, Any]:
+    """The virtual camera has no raw stream, as a camera on USB has none."""
+    studio = open_studio(camera={"files": "dng"})
+    found = {"begin": attempt(lambda: studio.driver.begin(SETTINGS))}
+    return {**found, "close": attempt(studio.driver.close)}
 
 
 class Album:
@@ -256,7 +264,9 @@ EXAMINATIONS: dict[str, Callable[[], dict[str, Any]]] = {
         hang_and_recover,
         leave,
         lock,
+        negative,
         next_buffer,
+        no_raw,
         stack,
         stop_blocks,
     )
