@@ -291,9 +291,7 @@ class Stack:
                 self._record_of(attempt, exposure, None, "the stack ended before its frame was fused")
             )
 
-    def _record_of(
-        self, attempt: _Try, exposure: Exposure, name: str | None, lost: str | None
-    ) -> ShotRecord:
+    def _record_of(self, attempt: _Try, exposure: Exposure, name: str | None, lost: str | None) -> ShotRecord:
         return ShotRecord(
             exposure.opened_s - self._began_s,
             exposure.closed_s - self._began_s,
