@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from focusd import __version__, about, develop, flat_command, forecast, fuse, preview
+from focusd import __version__, about, develop, flat_command, forecast, preview
 from focusd.calibrate import command as calibrate
 from focusd.config import Config, load_config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError, RequestError
+from focusd.fuse import command as fuse
 from focusd.link.payloads import preset_faults
 from focusd.signals import Signals
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import fuse
 from focusd.flats import shading_of
+from focusd.fuse import command as fuse
 from focusd.fusion import Fusion
 from focusd.fusion.prefer import Prefer
 from focusd.job import Job, JobSettings

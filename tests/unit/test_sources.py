@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import cli, fuse, fuse_passes, sources
+from focusd import cli, sources
 from focusd.errors import FrameLost
+from focusd.fuse import command as fuse
+from focusd.fuse import passes
 from focusd.fusion import Fusion
 from focusd.pictures import turbojpeg, y4m
 from focusd.pictures.images import read_frame, read_image
@@ -394,7 +396,7 @@ def test_a_stack_that_does_not_fit_is_refused(tmp_path, monkeypatch, capsys, fre
         needed = capsys.readouterr().err.split("at most ")[1].split(" MB")[0]
         out.unlink()
         free_bytes = (int(needed) + 1) * 1_000_000 + 32_000_000
-    monkeypatch.setattr(fuse_passes, "read_room", lambda folder: Room(memory_bytes=free_bytes))
+    monkeypatch.setattr(passes, "read_room", lambda folder: Room(memory_bytes=free_bytes))
     assert call(stack, "-o", out, "--jobs", 5) == 1
     said = capsys.readouterr().err
     assert "1600x1200 px with --jobs 5 does not fit: needs " in said and remedy in said

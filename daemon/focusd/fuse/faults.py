@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from focusd.errors import FocusdError
-from focusd.fuse_options import KERNEL_PX, new_fusion, new_slabs, outputs
+from focusd.fuse.options import KERNEL_PX, new_fusion, new_slabs, outputs
 from focusd.outputs.named import DEPTH_SUFFIXES, JPEG_SUFFIXES
 from focusd.pictures.images import SUFFIXES
 from focusd.roll import Roll

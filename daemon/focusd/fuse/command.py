@@ -14,9 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from focusd.errors import FocusdError
-from focusd.fuse_faults import request_fault
-from focusd.fuse_options import add_arguments, new_fusion, new_slabs, new_treatment, outputs
-from focusd.fuse_passes import fuse_files, refine_files
+from focusd.fuse.faults import request_fault
+from focusd.fuse.options import add_arguments, new_fusion, new_slabs, new_treatment, outputs
+from focusd.fuse.passes import fuse_files, refine_files
 from focusd.fusion import Fusion
 from focusd.fusion.refine import Refinement
 from focusd.outputs.named import write_depth, write_picture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from focusd.flats import shading_of
-from focusd.fuse_passes import Treatment
+from focusd.fuse.passes import Treatment
 from focusd.fusion import Fusion, Method
 from focusd.fusion.prefer import Prefer
 from focusd.fusion.rule import Mode

@@ -1,0 +1,1 @@
+"""``focusd fuse``: image files in, or the frames of a run, one sharp image out."""
