@@ -7,20 +7,18 @@ import json
 import logging
 import math
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
 
 from focusd.atomic import write_bytes
 from focusd.calibrate import backlash, scale, settle
 from focusd.calibrate.station import Finding, Station
 from focusd.clock import Clock
 from focusd.config import Config
-from focusd.errors import ConfigError, PlanError, Stopped
+from focusd.errors import ConfigError, PlanError
+from focusd.interrupts import awaited, interrupts
 from focusd.optics import Optics
 from focusd.outputs.plots import NoPlots
 from focusd.rig import Rig
@@ -28,8 +26,6 @@ from focusd.runner import Signals
 
 log = logging.getLogger(__name__)
 
-_HEARD_S = 0.2
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Frames to a depth of field: a curve through focus is then drawn well.
 _BACKLASH_FRAMES, _SCALE_FRAMES = 8, 5
 _BACKLASH_DEPTHS, _SCALE_DEPTHS = 4.0, 8.0
@@ -130,8 +126,8 @@ def run(
         finally:
             rig.close()
 
-    with _interrupts(signals) as heard, ThreadPoolExecutor(1, "rig") as pool:
-        finding = _finding(pool.submit(work), heard)
+    with interrupts(signals.stop) as heard, ThreadPoolExecutor(1, "rig") as pool:
+        finding = awaited(pool.submit(work), heard, "interrupted: the motor is off, and nothing was written")
     lines = [*finding.summary, *write(folder, args.what, finding, clock)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
@@ -295,33 +291,6 @@ def _centre_um(args: argparse.Namespace, config: Config) -> float:
 
 def _optics(config: Config) -> Optics | None:
     return None if config.optics is None else config.optics.as_optics()
-
-
-@contextmanager
-def _interrupts(signals: Signals) -> Iterator[list[int]]:
-    """Let Ctrl-C, SIGTERM and a terminal that closes stop the rig; yield the signals that came."""
-    heard: list[int] = []
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        heard.append(number)
-        signals.stop.set()
-
-    before = {number: signal.signal(number, interrupt) for number in _ENDINGS}
-    try:
-        yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _finding(future: Future[Finding], heard: list[int]) -> Finding:
-    """Wait for the rig's thread."""
-    while not future.done():
-        # A wait without end would not let a signal be heard on every system.
-        wait([future], _HEARD_S)
-    if heard:
-        raise Stopped("interrupted: the motor is off, and nothing was written") from future.exception()
-    return future.result()
 
 
 def _number(text: str) -> float:
