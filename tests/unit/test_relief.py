@@ -281,3 +281,29 @@ def test_a_relief_fills_its_holes():
     assert hole.any() and (np.abs(filled[hole] - 6.0) < 0.05).mean() > 0.95
     sure = found.reason <= Reason.BORDER
     np.testing.assert_array_equal(filled[sure], found.depth_um[sure])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data(), st.sampled_from([1, 2]))
+def test_a_part_of_a_relief_is_that_part_of_its_maps(data, scale):
+    rows, cols = 30, 44
+    z = [float(number) for number in range(10)]
+    grid = (rows // scale, cols // scale)
+    whole = measured(peaks(ramp(*grid), z), z, shape=(rows, cols))
+    top, left = (scale * data.draw(st.integers(0, 8)) for _ in range(2))
+    bottom, right = data.draw(st.integers(top + 1, rows)), data.draw(st.integers(left + 1, cols))
+    part = whole.cropped(slice(top, bottom), slice(left, right))
+    assert (part.rows, part.cols) == (bottom - top, right - left)
+    for name in ("origin", "reason", "confidence"):
+        np.testing.assert_array_equal(
+            part.full_size(getattr(part, name)),
+            whole.full_size(getattr(whole, name))[top:bottom, left:right],
+        )
+
+
+@pytest.mark.parametrize("rows", [slice(1, 10), slice(0, 31), slice(6, 6)])
+def test_a_part_that_is_none_is_refused(rows):
+    z = [float(number) for number in range(10)]
+    whole = measured(peaks(ramp(15, 22), z), z, shape=(30, 44))
+    with pytest.raises(FusionError, match="multiple of 2"):
+        whole.cropped(rows, slice(0, 44))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -154,6 +154,38 @@ class Relief:
         """Memory held, bytes."""
         return sum(plane.nbytes for plane in (self.raw_um, self.confidence, self.reason, self.origin))
 
+    def cropped(self, rows: slice, cols: slice) -> Relief:
+        """Return the relief of a part of the picture, as views.
+
+        Parameters
+        ----------
+        rows, cols : slice
+            Of the image, with whole numbers from 0 and no step; the first of each even, since the grid may
+            have one pixel for two of the image's.
+
+        Raises
+        ------
+        FusionError
+            A part that begins at an odd row or column, or does not lie in the picture.
+        """
+        scale = 1 if self.raw_um.shape == (self.rows, self.cols) else 2
+        for name, cut, full in (("rows", rows, self.rows), ("columns", cols, self.cols)):
+            if not 0 <= cut.start < cut.stop <= full or cut.start % scale:
+                raise FusionError(
+                    f"{name} {cut.start} to {cut.stop} of {full}: they must lie in it and begin at a "
+                    f"multiple of {scale}"
+                )
+        part = (_grid(rows, scale), _grid(cols, scale))
+        return replace(
+            self,
+            raw_um=self.raw_um[part],
+            confidence=self.confidence[part],
+            reason=self.reason[part],
+            origin=self.origin[part],
+            rows=rows.stop - rows.start,
+            cols=cols.stop - cols.start,
+        )
+
     def full_size(self, plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Bring a plane of the grid to the image's size, each pixel's value as it is; a fresh array."""
         if plane.shape == (self.rows, self.cols):
@@ -250,6 +282,10 @@ class Relief:
         np.add(tables.here_um[origin], peak.shift_um[core], out=self.raw_um[band], casting="same_kind")
         self.confidence[band] = sure
         self.origin[band] = ranked[core]
+
+
+def _grid(cut: slice, scale: int) -> slice:
+    return slice(cut.start // scale, -(-cut.stop // scale))
 
 
 def _rival(below: Response, above: Response, second: Response, frames: int) -> Response:
