@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from itertools import pairwise
@@ -459,6 +460,16 @@ def test_a_process_killed_in_a_stack(rig: Daemon, client: Client) -> None:
     client.publish("request/sim/fault", {"kind": "kill_process"})
     assert client.wait("availability") == {"state": "offline"}
     assert rig.process.wait(10) == -9
+
+
+def test_kept_frames_are_fused_again_to_the_same_bits(rig: Daemon, client: Client, tmp_path: Path) -> None:
+    assert client.ask("job/start", STACK | {"keep_frames": "source"})["status"] == "ok"
+    job = client.wait("job", is_over)
+    assert job["status"] == "done", job
+    run, again = rig.data / "runs" / job["id"], tmp_path / "again.tif"
+    assert len(list((run / "frames").glob("*.jpg"))) == 20
+    subprocess.run([sys.executable, "-m", "focusd", "fuse", str(run), "-o", str(again)], check=True)
+    np.testing.assert_array_equal(cv2.imread(str(again), -1), cv2.imread(str(run / "final.tif"), -1))
 
 
 def test_settings_and_an_empty_payload(rig: Daemon, client: Client) -> None:
