@@ -1,4 +1,4 @@
-"""What every suite shares: where a system test may not skip, it fails instead."""
+"""What every suite shares: where a system test may not skip, it fails; no property fails by a slow machine."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("focusd", deadline=None)
+settings.load_profile("focusd")
 
 
 @pytest.hookimpl(wrapper=True)

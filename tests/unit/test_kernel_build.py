@@ -183,6 +183,7 @@ def state_of(library, stack, monkeypatch):
 
 
 @needs_compiler
+@pytest.mark.timeout(240)
 def test_wide_vectors_give_the_bits_of_narrow_ones(tmp_path, monkeypatch):
     wide, narrow = tmp_path / "wide.so", tmp_path / "narrow.so"
     compile_kernel(ROOT / SOURCE, wide)
