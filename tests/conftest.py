@@ -1,4 +1,4 @@
-"""What every suite shares: where a system test may not skip, it fails; no property fails by a slow machine."""
+"""What every suite shares: system tests that may not skip fail instead, and slowness fails no property."""
 
 from __future__ import annotations
 
