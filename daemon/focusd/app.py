@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,7 +154,14 @@ def _stand(config: Config, factory: Factory, clock: Clock, stop: Halt) -> Stand:
 
 
 def build_camera(config: Config, factory: Factory, clock: Clock, stop: Halt) -> Camera:
-    """Open the configured camera; a DSLR's lines come from `factory`."""
+    """Open the configured camera; a DSLR's lines come from `factory`.
+
+    Raises
+    ------
+    ConfigError
+        Its frames are to be raw files, and nothing here can develop them.
+    """
+    _check_raw(config)
     match config.camera:
         case DslrConfig() as dslr:
             return build_dslr(dslr, config.data.dir, factory, clock, stop)
@@ -165,6 +174,16 @@ def build_camera(config: Config, factory: Factory, clock: Clock, stop: Halt) -> 
             from focusd.drivers.tether import load_gphoto2
 
             return Gphoto2(tethered, load_gphoto2(), clock, stop)
+
+
+def _check_raw(config: Config) -> None:
+    """Look for rawpy before the first frame asks for it."""
+    files = config.camera.files
+    if config.frames_come and files in ("raw", "dng") and find_spec("rawpy") is None:
+        raise ConfigError(
+            f'camera.files "{files}" needs rawpy, which is not installed here: pip install focusd[raw], or '
+            "choose other files"
+        )
 
 
 def build_lights(config: Config, factory: Factory) -> Lights | None:
@@ -206,7 +225,10 @@ def run(config: Config) -> int:
 
 
 def release(config: Config) -> None:
-    """Switch off what a daemon that was killed may have left on: the motor first, then shutter and lights."""
+    """Switch off what a daemon that was killed may have left on: the motor first, then shutter and lights.
+
+    One that cannot be had keeps none of the others on.
+    """
     from focusd.drivers.pins import open_pins
 
     _go_to(config.data.dir)
@@ -214,14 +236,22 @@ def release(config: Config) -> None:
     if isinstance(rail, ChipRailConfig):
         rail = rail.model_copy(update={"tmc2209": None})  # EN is enough; the serial line may be what failed
     factory = open_pins(config.gpio)
-    build_rail(rail, factory, clock, Halt()).close()
-    if isinstance(config.camera, DslrConfig):
-        from focusd.drivers.dslr import Dslr
 
-        Dslr(config.camera, factory, None, clock, Halt()).close()
-    lights = build_lights(config, factory)
-    if lights is not None:
-        lights.close()
+    def let_go() -> None:
+        if isinstance(config.camera, DslrConfig):
+            from focusd.drivers.dslr import Dslr
+
+            Dslr(config.camera, factory, None, clock, Halt()).close()
+
+    def darken() -> None:
+        lights = build_lights(config, factory)
+        if lights is not None:
+            lights.close()
+
+    with ExitStack() as then:
+        then.callback(darken)
+        then.callback(let_go)
+        build_rail(rail, factory, clock, Halt()).close()
 
 
 def clock_is_synced() -> bool:

@@ -159,3 +159,8 @@ class Gphoto2Config(FilesConfig):
 
 
 CameraConfig = Annotated[DslrConfig | Picamera2Config | Gphoto2Config, Field(discriminator="kind")]
+
+
+def frames_come(config: CameraConfig) -> bool:
+    """Whether the camera's frames come to this machine."""
+    return not (isinstance(config, DslrConfig) and config.frames == "none")

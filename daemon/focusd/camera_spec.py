@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from focusd.camera_config import CameraConfig, DslrConfig, Gphoto2Config, Picamera2Config
 from focusd.job import JobSettings
-from focusd.needs import FrameForm
+from focusd.needs import Colour, FrameForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +121,8 @@ def frame_form(config: CameraConfig) -> FrameForm | None:
         return FrameForm(config.frame_size.height, config.frame_size.width, "4:2:0")
     if size is None or (isinstance(config, DslrConfig) and config.frames == "none"):
         return None
+    if config.files == "raw":
+        # Developed to 16 bits and, but for a sensor without colours, to colour in each pixel.
+        colour: Colour = "grey" if config.frame_colour == "grey" else "4:4:4"
+        return FrameForm(size.height, size.width, colour, 16, encoded=True)
     return FrameForm(size.height, size.width, config.frame_colour, config.frame_bits, encoded=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from focusd.camera_config import CameraConfig
+from focusd.camera_config import CameraConfig, frames_come
 from focusd.errors import ConfigError
 from focusd.job import FusionMode, KeepFrames, Preference
 from focusd.optics import Optics
@@ -186,13 +186,44 @@ class Config(Strict):
             raise ValueError("; ".join(doubled))
         if self.gpio == "rpigpio" and self.pulses == "native":
             raise ValueError('rail.pulses "native" needs gpio "lgpio"; with "rpigpio" Python times the steps')
-        turns = light_faults(self.stack.lights, self.lights)
-        if turns:
-            raise ValueError(f"stack.lights: {turns}")
+        stack = self.stack
+        faults = [f"stack.{fault}" for fault in self.frame_faults(stack.lights, stack.keep_frames)]
+        for name, fields in self.presets.items():
+            turns, keep_frames = fields.get("lights", stack.lights), fields.get("keep_frames")
+            # A preset's own types are looked at elsewhere.
+            if isinstance(turns, list | tuple) and all(isinstance(light, str) for light in turns):
+                found = self.frame_faults(turns, keep_frames or stack.keep_frames)
+                faults += [f"presets.{name}.{fault}" for fault in found if f"stack.{fault}" not in faults]
+        if faults:
+            raise ValueError("; ".join(faults))
         default = self.stack.default_preset
         if default is not None and default not in self.presets:
             raise ValueError(f"stack.default_preset '{default}' is not in [presets]")
         return self
+
+    @property
+    def frames_come(self) -> bool:
+        """Whether the camera's frames come to this machine."""
+        return frames_come(self.camera)
+
+    def frame_faults(self, turns: Sequence[str], keep_frames: object) -> list[str]:
+        """Say what no job can have: lights that cannot take turns, frames kept that never come.
+
+        Parameters
+        ----------
+        turns : sequence of str
+            The lights' names.
+        keep_frames : object
+            "off", or how.
+        """
+        lights = light_faults(turns, self.lights)
+        faults = [f"lights: {lights}"] if lights else []
+        if not self.frames_come and keep_frames != "off":
+            faults.append(
+                f'keep_frames: "{keep_frames}", and camera.frames is "none": they stay on its card, nothing '
+                'is kept here; set "off", or let them come into an inbox'
+            )
+        return faults
 
     @property
     def pulses(self) -> Literal["native", "pins"]:

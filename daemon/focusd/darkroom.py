@@ -172,7 +172,8 @@ class Darkroom:
         discard: bool = False,
     ) -> None:
         self._give_up_after = give_up_after
-        self._spoiled_in_a_row = 0
+        # By stop and number, since a frame was fused; a shot that is taken again counts once.
+        self._spoiled_in_a_row: frozenset[tuple[int, int]] = frozenset()
         self._post = post
         self._preview = preview
         self.image_limit_bytes = image_limit_bytes
@@ -226,7 +227,10 @@ class Darkroom:
             Taken out of each frame before it is fused.
         """
         self._tray.beat = beat
-        self._spoiled_in_a_row, self._refusal = 0, None  # the fuse thread is idle between two stacks
+        self._spoiled_in_a_row, self._refusal = (
+            frozenset(),
+            None,
+        )  # the fuse thread is idle between two stacks
         self.spoiled()
         self._tray.put(_Begin(saver, admit, slabs, Fusion() if fusion is None else fusion, shading))
 
@@ -268,11 +272,13 @@ class Darkroom:
         """
         if self._refusal is not None:
             raise self._refusal
-        if self._spoiled_in_a_row >= self._give_up_after:
+        # Its own earlier tries do not speak against a shot.
+        others = len(self._spoiled_in_a_row - {(shot.stop_index, shot.number)})
+        if others >= self._give_up_after:
             raise CameraError(
-                f"{self._spoiled_in_a_row} frames in a row cannot be used; the events say why of each: check "
-                "the camera and the way its files take, then start again",
-                spoiled_in_a_row=self._spoiled_in_a_row,
+                f"{others} frames in a row cannot be used; the events say why of each: check the camera and "
+                "the way its files take, then start again",
+                spoiled_in_a_row=others,
             )
         self._tray.put(_Negative(shot, frame))
 
@@ -348,7 +354,7 @@ class Darkroom:
                     self._admit, self._slabs = admit, slabs
                     self._fusion, self._shading = fusion, shading
                     # Frames of the stack before may have been fused since `begin`.
-                    self._spoiled_in_a_row, self._refusal = 0, None
+                    self._spoiled_in_a_row, self._refusal = frozenset(), None
                 case _Negative():
                     self._fuse(item)
                     self._save(worker)
@@ -379,11 +385,11 @@ class Darkroom:
             self._fusion.add(image, shot.position_um)
         except (FrameLost, FusionError) as error:
             self._spoiled.add((shot.stop_index, shot.number))
+            self._spoiled_in_a_row |= {(shot.stop_index, shot.number)}
             self._newly_spoiled.put(shot)
-            self._spoiled_in_a_row += 1
             self._post(FrameSpoiled(shot.stop_index, frame.name, str(error)))
             return
-        self._spoiled_in_a_row = 0
+        self._spoiled_in_a_row = frozenset()
         self._stops.add(shot.stop_index)
         self._spoiled.discard((shot.stop_index, shot.number))
         self._post(FrameFused(shot.stop_index, self._fusion.frames))
@@ -462,7 +468,9 @@ class Darkroom:
             saved = read_state(path, worker.beat)
             self._fusion = Fusion.of_state(saved.state)
             self._stops = {int(stop) for stop in saved.about["stops"]}
-            self._spoiled = {(int(stop), int(number)) for stop, number in saved.about["spoiled"]}
+            # States of before shots had numbers name stops alone.
+            shots = [(shot, 0) if isinstance(shot, int) else shot for shot in saved.about["spoiled"]]
+            self._spoiled = {(int(stop), int(number)) for stop, number in shots}
             self._metadata = Metadata.of_json(saved.about.get("metadata", {}))
         except StateError as error:
             return error

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from focusd.camera_config import DslrConfig
 from focusd.camera_spec import frame_form
 from focusd.config import Config
 from focusd.errors import NotHomed, PlanError, RequestError
@@ -160,13 +159,12 @@ class Drafter:
             keep_frames=settings.keep_frames or stack.keep_frames,
             lights=stack.lights if request.lights is None else request.lights,
         )
-        camera = self._config.camera
-        frames_come = not (isinstance(camera, DslrConfig) and camera.frames == "none")
-        check_turns(settings, self._config.lights, frames_come=frames_come)
+        check_turns(settings, self._config)
         from_um = self._start_um(rig)
         plan = z_plan.resolve(from_um, rig.marks_um)
         self._check_steps(plan)
         estimate = self._foresee(plan, settings, from_um)
+        estimate = replace(estimate, time_s=estimate.time_s + self._look_s(plan, settings, from_um))
         room = self._room()
         facts: dict[str, Any] = {
             "stops": len(plan),
@@ -241,6 +239,22 @@ class Drafter:
         """Estimate one stack, with the light that is switched on before it."""
         estimate = self._estimator.of(plan, settings, from_um)
         return replace(estimate, time_s=estimate.time_s + steady_s(self._config.lights))
+
+    def _look_s(self, plan: StackPlan, settings: JobSettings, from_um: float) -> float:
+        """Return what the test frame and the way by it take before the first stack, s."""
+        config, spec = self._config, self._estimator.spec
+        if not (config.stack.preflight and config.frames_come):
+            return 0.0
+        reach = spec.reach(settings.approach, settings.backlash_um, settings.prerun_um)
+        ramp, first_um, middle_um = spec.ramp(), plan.positions_um[0], plan.positions_um[len(plan) // 2]
+        ways = [
+            spec.rehearse(positions_um, reach, spec.steps_at(from_um))
+            for positions_um in ((first_um,), (middle_um, first_um))
+        ]
+        straight_s, by_it_s = (sum(ramp.duration_s(abs(leg)) for legs in way for leg in legs) for way in ways)
+        one = replace(settings, shots_per_step=1, lights=settings.lights[:1])
+        at_it_s = self._estimator.pace.settle_of(settings) + self._estimator.stop_s(one)
+        return by_it_s - straight_s + at_it_s
 
     def _with_slabs(self, settings: JobSettings) -> JobSettings:
         """Fill in how the stack is cut; the configuration's overlap goes with its own slab alone.

@@ -12,6 +12,7 @@ from focusd.draft import Draft, Drafter
 from focusd.job import Ended, Job, JobStatus, advance
 from focusd.journal import Runs
 from focusd.orders import RunJob, Wait
+from focusd.preflight import PreflightFailed
 from focusd.room import NoRoom
 from focusd.series import Series, TimePlan
 
@@ -149,6 +150,8 @@ class Lapse:
         """Count a stack that has ended; whether another one comes."""
         self.series = self.series.counted(job.status)
         status = self.series.ends_by(job.status)
+        if job.code == PreflightFailed.code:
+            status = JobStatus.FAILED  # no other stack has a test frame: all would be spoiled
         if status is None:
             self.series = self.series.onward()
             return True

@@ -1,25 +1,23 @@
-"""What the lights' configuration says beforehand: whether they may take turns, and their waits."""
+"""What the configuration says of lights and frames beforehand: whether they go together, and the waits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from focusd.config import LightConfig, light_faults
+from focusd.config import Config, LightConfig
 from focusd.errors import PlanError
 from focusd.job import JobSettings
 
 
-def check_turns(settings: JobSettings, lights: Mapping[str, LightConfig], *, frames_come: bool) -> None:
-    """Refuse lights that cannot take turns, and frames that nobody would ever see.
+def check_turns(settings: JobSettings, config: Config) -> None:
+    """Refuse lights that cannot take turns, and frames that nobody would ever see or that never come.
 
     Parameters
     ----------
     settings : JobSettings
         The job's, complete.
-    lights : mapping
+    config : Config
         The rig's.
-    frames_come : bool
-        The camera's frames come to this machine.
 
     Raises
     ------
@@ -27,15 +25,14 @@ def check_turns(settings: JobSettings, lights: Mapping[str, LightConfig], *, fra
         With what to ask for instead.
     """
     turns = settings.lights
-    faults = light_faults(turns, lights)
-    if faults:
-        raise PlanError(f"lights: {faults}", lights=list(turns))
-    if len(turns) > 1 and settings.keep_frames == "off" and frames_come:
-        raise PlanError(
+    faults = config.frame_faults(turns, settings.keep_frames)
+    if not faults and len(turns) > 1 and settings.keep_frames == "off" and config.frames_come:
+        faults = [
             f"lights: {', '.join(turns)} take turns, and only the frames by {turns[0]} are fused: the others "
-            'would be lost; set keep_frames to "source" or "jpeg", or name one light',
-            lights=list(turns),
-        )
+            'would be lost; set keep_frames to "source" or "jpeg", or name one light'
+        ]
+    if faults:
+        raise PlanError("; ".join(faults), lights=list(turns))
 
 
 def lit_stop_s(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from focusd.camera_config import CameraConfig, DslrConfig
+from focusd.camera_config import frames_come as frames_come
 from focusd.darkroom import Darkroom
 from focusd.errors import FrameLost
 from focusd.job import JobSettings
@@ -15,11 +15,6 @@ from focusd.pictures.images import decode_frame
 from focusd.pictures.shading import Shading
 from focusd.preflight import Finding, PreflightFailed, judge, white_of_file
 from focusd.rig import Frame, Shot
-
-
-def frames_come(config: CameraConfig) -> bool:
-    """Whether the camera's frames come to this machine."""
-    return not (isinstance(config, DslrConfig) and config.frames == "none")
 
 
 class Reception:

@@ -176,14 +176,16 @@ class Stack:
             try:
                 exposure = self._expose(light)
                 frame = camera.collect(exposure)
-            except (ExposureTimeout, FrameLost) as error:
-                if number + 1 == _TRIES:
-                    raise CameraError(
-                        f"the camera gave no test frame in {_TRIES} tries: {error}", **error.values
-                    ) from error
-            else:
                 if frame is not None:
                     self._receiver.inspect(frame)
+            except (ExposureTimeout, FrameLost) as error:
+                self._check_cancel()
+                if number + 1 == _TRIES:
+                    raise CameraError(
+                        f"the camera gave no test frame in {_TRIES} tries that can be used: {error}",
+                        **error.values,
+                    ) from error
+            else:
                 break
         self._switch_off()
 
@@ -263,9 +265,13 @@ class Stack:
             self._report(Retaken(attempt.shot.stop_index, miss.reason))
             self._rig.rail.move_to(attempt.shot.planned_um, self._reach)
             went = True
-            self._settle(self._clock.now_s())
             number = self._tried[attempt.shot.stop_index, attempt.shot.number] = attempt.number + 1
-            miss = self._shoot(replace(attempt, number=number)) or self._collect()
+            try:
+                self._settle(self._clock.now_s())
+                miss = self._shoot(replace(attempt, number=number)) or self._collect()
+            except Cancelled:
+                self._resolve(attempt, missing=True)
+                raise
             self._switch_off()
         return went
 
@@ -342,7 +348,8 @@ class Stack:
         self._check_cancel()
         if not self._signals.pause.is_set():
             return
-        self._catch_up()
+        if self._catch_up() and self.hold == "off":
+            self._rig.rail.release()
         self._report(Paused())
         paused_s = self._elapsed_s()
         while self._signals.pause.is_set():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
 
 from focusd.job import JobSettings, JobStatus
+from focusd.rig import Exposure, Frame
 
 Make = Callable[..., Any]
 STACK = {"range": 380, "step": 20}
@@ -70,6 +73,28 @@ def test_a_lost_test_frame_is_taken_again(studio: Make) -> None:
     job = rig.run_job(**STACK)
     assert job.status is JobStatus.DONE
     assert job.missing == ()
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_a_test_frame_that_cannot_be_decoded_is_taken_again(
+    studio: Make, monkeypatch: pytest.MonkeyPatch, tries: int
+) -> None:
+    rig = studio(**ON)
+    camera, looked = rig.sim.rig.camera, count()
+    real = camera.collect
+
+    def collect(exposure: Exposure) -> Frame | None:
+        frame = real(exposure)
+        return replace(frame, encoded=b"\xff\xd8\xff\xd9") if frame and next(looked) < tries else frame
+
+    monkeypatch.setattr(camera, "collect", collect)
+    job = rig.run_job(**STACK)
+    exposures = len(record_of(rig, job)["truth"]["exposures"])
+    if tries == 1:
+        assert (job.status, exposures) == (JobStatus.DONE, STOPS + 2)
+    else:
+        assert (job.status, job.code, exposures) == (JobStatus.FAILED, "camera", 3)
+        assert "no test frame in 3 tries that can be used" in (job.error or "")
 
 
 def test_frames_that_do_not_come_are_not_looked_at(studio: Make) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 
-from focusd.job import JobSettings, JobStatus
+from focusd.job import JobSettings, JobStatus, Retaken
 from focusd.journal import read_journal
+from focusd.rig import Exposure, Frame
 
 Make = Callable[..., Any]
 STACK = {"range": 380, "step": 20}
@@ -104,3 +107,70 @@ def test_a_cancelled_job_goes_back_for_nothing(studio: Make) -> None:
     job = rig.run_job(**STACK)
     assert job.status is JobStatus.CANCELLED
     assert retaken(rig, job) == []
+
+
+def spoil(rig: Any, monkeypatch: pytest.MonkeyPatch, *at_frames: int) -> None:
+    """Overwrite the middle of files, counted as they come: they arrive whole, and cannot be decoded."""
+    camera, number = rig.sim.rig.camera, count()
+    real = camera.collect
+
+    def collect(exposure: Exposure) -> Frame | None:
+        frame = real(exposure)
+        assert frame is not None and frame.encoded is not None
+        if next(number) not in at_frames:
+            return frame
+        data = bytearray(frame.encoded)
+        data[len(data) // 2 : len(data) // 2 + 8] = b"\xff\x02" * 4
+        return replace(frame, encoded=bytes(data))
+
+    monkeypatch.setattr(camera, "collect", collect)
+
+
+def test_second_tries_of_a_spoiled_frame_are_not_frames_in_a_row(
+    studio: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both last stops are spoiled, and the first of them is spoiled again: two in a row, and not three."""
+    rig = studio()
+    spoil(rig, monkeypatch, STOPS - 2, STOPS - 1, STOPS)
+    job = rig.run_job(**STACK)
+    assert job.status is JobStatus.DONE, job.error
+    assert (job.retaken, job.result["missing"] if job.result else None) == (3, [])
+
+
+def test_a_camera_that_gives_nothing_usable_still_ends_the_job(
+    studio: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = studio(stack={"retries": 100, "preflight": False})
+    spoil(rig, monkeypatch, *range(1000))
+    job = rig.run_job(**STACK)
+    assert (job.status, job.code) == (JobStatus.FAILED, "camera")
+    assert len(rig.sim.truth.exposures) <= 4 * 3
+
+
+def test_a_cancel_on_the_way_back_leaves_the_stop_named_as_missing(
+    studio: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = studio(**faults("lose_frame", 3))
+    report = rig.photographer._report
+
+    def cancel_then(session: Any, event: Any) -> None:
+        report(session, event)
+        if isinstance(event, Retaken):
+            rig.signals.cancel.set()
+
+    monkeypatch.setattr(rig.photographer, "_report", cancel_then)
+    job = rig.run_job(**STACK)
+    assert job.status is JobStatus.CANCELLED
+    assert (job.done, job.missing) == (4, (3,))
+    assert job.result is not None and job.result["missing"] == [3]
+
+
+def test_the_motor_rests_in_a_pause_after_a_frame_was_taken_again(studio: Make) -> None:
+    rig = studio(**faults("lose_frame", 3))
+    rig.clock.call_at(23.0, rig.signals.pause.set)
+    rig.clock.call_at(200.0, rig.signals.pause.clear)
+    levels: list[bool] = []
+    rig.clock.call_at(190.0, lambda: levels.append(rig.sim.factory.level(22)))
+    job = rig.run_job(settings=JobSettings(hold="off"), **STACK)
+    assert (job.status, job.retaken) == (JobStatus.DONE, 1)
+    assert levels == [True], "EN is active low"

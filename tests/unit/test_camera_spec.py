@@ -57,6 +57,14 @@ def test_a_pi_camera_takes_as_long_as_its_driver_says(settings: JobSettings) -> 
             DslrConfig(release_pin=1, frame_size=SIZE, frame_colour="grey", frame_bits=16),
             FrameForm(480, 640, "grey", 16, encoded=True),
         ),
+        (
+            DslrConfig(release_pin=1, frame_size=SIZE, files="raw"),
+            FrameForm(480, 640, "4:4:4", 16, encoded=True),
+        ),
+        (
+            DslrConfig(release_pin=1, frame_size=SIZE, files="raw", frame_colour="grey"),
+            FrameForm(480, 640, "grey", 16, encoded=True),
+        ),
         # Nothing comes to be fused.
         (DslrConfig(release_pin=1, frame_size=SIZE, frames="none"), None),
     ],

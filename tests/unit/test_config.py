@@ -34,6 +34,7 @@ GOOD: dict[str, Any] = {
     },
     "camera": {"kind": "dslr", "release_pin": 24, "focus_pin": 25},
 }
+LIGHTS = {"left": {"pin": 5}, "right": {"pin": 6}}
 
 
 def changed(changes: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +107,20 @@ def test_the_other_camera() -> None:
         ({"rail.home.go_to_um": 25_001}, "home.go_to_um 25001 is outside 0 to 25000 um"),
         ({"rail.home.go_to_um": -1}, "home.go_to_um -1 is outside"),
         ({"stack.default_preset": "moth"}, "stack.default_preset 'moth' is not in [presets]"),
+        ({"stack.lights": ["left"]}, "stack.lights: there is no light left; there are: none"),
+        ({"presets": {"moth": {"lights": ["left"]}}}, "presets.moth.lights: there is no light left"),
+        (
+            {"lights": LIGHTS, "presets": {"moth": {"lights": ["left", "left"]}}},
+            "presets.moth.lights: a light is named twice: left, left",
+        ),
+        (
+            {"camera.frames": "none", "stack.keep_frames": "source"},
+            'stack.keep_frames: "source", and camera.frames is "none"',
+        ),
+        (
+            {"camera.frames": "none", "presets": {"moth": {"keep_frames": "jpeg"}}},
+            'presets.moth.keep_frames: "jpeg", and camera.frames is "none"',
+        ),
         ({"mqtt.cert_file": "a.pem"}, "give both or neither"),
         ({"mqtt.key_file": "a.pem"}, "give both or neither"),
         ({"mqtt.broker": "tcp://host"}, "write mqtt://host:port"),

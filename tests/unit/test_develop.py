@@ -130,6 +130,15 @@ def test_what_was_saved_becomes_the_picture(desk: Desk) -> None:
     assert desk.troubles == []
 
 
+def test_a_state_of_before_shots_had_numbers_is_understood(desk: Desk) -> None:
+    state = desk.crashed() / STATE_NAME
+    write_state(state, fused(3).state(), {"stops": [0, 2], "spoiled": [0], "metadata": {}})
+    desk.recover()
+    result = desk.jobs[-1].result
+    assert result is not None and result["missing"] == [0, 1, 3, 4]
+    assert desk.troubles == []
+
+
 def test_it_is_done_once(desk: Desk) -> None:
     folder = desk.crashed()
     desk.recover()

@@ -489,6 +489,41 @@ def test_frames_that_stay_in_the_camera_are_not_lost() -> None:
     ],
 )
 def test_lights_take_their_time(lights: dict[str, Any], fields: dict[str, Any], more_s: float) -> None:
-    dark_s = draft(drafter(), THREE).facts["time_s"]
-    lit_s = draft(drafter(lights=lights), {**THREE, **fields}).facts["time_s"]
+    blind = {"preflight": False}
+    dark_s = draft(drafter(blind), THREE).facts["time_s"]
+    lit_s = draft(drafter(blind, lights=lights), {**THREE, **fields}).facts["time_s"]
     assert lit_s - dark_s == pytest.approx(more_s)
+
+
+@pytest.mark.parametrize(
+    ("lights", "fields", "more_s"),
+    [
+        ({}, {}, 1.0 + 0.5),
+        ({}, {"shots_per_step": 3}, 1.0 + 0.5),
+        (LIGHTS, {"lights": ["left", "right"], "keep_frames": "jpeg"}, 1.0 + 0.5),
+        (LIGHTS, {"lights": ["right"]}, 3.0 + 0.5),
+    ],
+)
+def test_the_test_frame_takes_its_time_before_the_first_stack(
+    lights: dict[str, Any], fields: dict[str, Any], more_s: float
+) -> None:
+    """From 4000 um the middle is no way at all: all that is left is one settling and one exposure."""
+    asked = {**THREE, **fields, "time_plan": HOURLY}
+    blind, looked = (
+        draft(drafter({"preflight": looks}, lights=lights), asked).facts for looks in (False, True)
+    )
+    assert looked["time_s"] - blind["time_s"] == pytest.approx(more_s)
+    assert looked["series"]["stack_s"] == max(looked["time_s"], blind["series"]["stack_s"])
+
+
+def test_the_way_by_the_test_frame_counts() -> None:
+    far = {"z_plan": {"bottom": 6000, "top": 16_000, "step": 2000}}
+    blind_s, looked_s = (draft(drafter({"preflight": looks}), far).facts["time_s"] for looks in (False, True))
+    there_and_back_um = 2 * 6000
+    assert looked_s - blind_s - 1.5 == pytest.approx(there_and_back_um / 2000, rel=0.1), "at 2 mm/s"
+
+
+def test_frames_that_stay_in_the_camera_cannot_be_kept() -> None:
+    camera = {"kind": "dslr", "release_pin": 24, "frames": "none"}
+    with pytest.raises(PlanError, match=r'keep_frames: "source", and camera\.frames is "none"'):
+        draft(drafter(camera=camera), {**THREE, "keep_frames": "source"})

@@ -124,6 +124,18 @@ def test_how_long_nothing_may_be_exposed(time: str, wait_s: float) -> None:
     assert ledger.quiet_for_s(20.0, TIMEOUT_S) == 0.0
 
 
+def test_a_file_that_comes_after_its_exposure_was_abandoned_is_awaited_no_more() -> None:
+    ledger = ExposureLedger()
+    ledger.open(10.0)
+    ledger.abandon()
+    assert not ledger.awaits
+    assert ledger.quiet_for_s(11.0, TIMEOUT_S) == pytest.approx(2 * TIMEOUT_S - 1.0)
+    ledger.settle(None, b"stray")
+    assert ledger.quiet_for_s(11.0, TIMEOUT_S) == 0.0
+    ledger.open(12.0)
+    assert ledger.judge(None, b"own") is None
+
+
 def test_frames_that_lose_their_time_are_counted_from_then_on() -> None:
     ledger, body = ExposureLedger(), Body()
     believed(ledger, body, 10.0)

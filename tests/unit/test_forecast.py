@@ -106,7 +106,7 @@ def test_the_table_says_all_of_it_for_people(desk: Desk) -> None:
 
 def test_hours_are_shown_as_such(desk: Desk) -> None:
     _, out, _ = desk.type('{"z_plan": {"range": 100, "step": 50}, "settle_s": 3600}')
-    assert "3:00:0" in out
+    assert "4:00:0" in out, "three stops and the test frame"
 
 
 def test_a_request_can_come_in_any_way_a_user_has_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -352,6 +352,19 @@ def test_a_missing_frame_is_lost_at_its_deadline_and_cannot_pass_for_the_next() 
     assert stand.body.opened == 2
 
 
+@pytest.mark.parametrize("late_s", [0.5, 3.5])
+def test_a_frame_that_is_later_than_its_deadline_cannot_pass_for_the_next(late_s: float) -> None:
+    stand = Stand(frame_timeout_s=4.0)
+    camera = stand.begin()
+    stand.body.silent = {0}
+    exposure = camera.expose()
+    with pytest.raises(FrameLost):
+        camera.collect(exposure)
+    late = SimpleNamespace(folder="/store/DCIM", name="LATE.JPG")
+    stand.body.events.append((stand.clock.now_s() + late_s, FILE_ADDED, late))
+    assert stand.shoot() == b"IMG_0001.JPG of shot 1"
+
+
 def test_a_file_that_comes_after_its_exposure_was_given_up_is_not_taken_for_the_next() -> None:
     """The cable is out while the camera writes; what it announces afterwards is of that exposure."""
     stand = Stand(frame_timeout_s=4.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import threading
@@ -394,6 +395,16 @@ def test_a_pair_is_one_frame(tmp_path: Path, kind: str | None, name: str, raw_fi
         assert not tray.inbox.is_ready()
 
 
+def test_a_tool_that_counts_from_the_beginning_again_may_bring_raw_files_then(tray: Tray) -> None:
+    """As `gphoto2 --capture-tethered` does, started anew for a camera that was set to raw meanwhile."""
+    tray.write("capt0000.jpg", b"image")
+    tray.inbox.take(5.0)
+    (tray.folder / "capt0000.jpg").unlink()
+    tray.inbox.forget_present()
+    tray.write("capt0000.nef", b"raw")
+    assert tray.inbox.take(5.0) == ("capt0000.nef", b"raw")
+
+
 def test_the_first_kind_decides_for_a_stack(tray: Tray) -> None:
     tray.write("a.nef", b"raw")
     assert tray.inbox.take(1.0)[0] == "a.nef"
@@ -491,6 +502,21 @@ def test_the_emergency_stop_wakes_the_wait_for_what_is_owed(tray: Tray) -> None:
         tray.inbox.discard_late(5.0)
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 100.0])
+def test_an_exposure_that_nobody_waits_for_costs_the_next_one_nothing(tray: Tray, pause_s: float) -> None:
+    """An emergency stop, or a press that the flash contact knew nothing of; a new stack, or the same one."""
+    opened_s = tray.expose()
+    if pause_s:
+        tray.later(opened_s + 1.0, "stray.jpg", b"stray")
+        tray.clock.sleep(pause_s)
+        tray.inbox.forget_present()
+    again_s = tray.expose(late_s=5.0)
+    # Only while its file could pass for the next one's.
+    assert again_s == pytest.approx(opened_s + max(10.0, pause_s + 0.2), abs=0.1)
+    tray.write("own.jpg", b"own")
+    assert tray.inbox.take(5.0) == ("own.jpg", b"own")
+
+
 # Waiting.
 
 
@@ -548,6 +574,7 @@ def test_a_folder_that_comes_again_is_watched_again(told: Tray) -> None:
 def test_the_watch_is_given_back(tmp_path: Path) -> None:
     if not Notices(tmp_path).works:
         pytest.skip("no inotify here")
+    gc.collect()  # other tests' inboxes
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         tray = Tray(tmp_path)

@@ -282,6 +282,17 @@ def test_two_failed_stacks_in_a_row_do_and_it_is_said_how_to_go_on(studio: Studi
     parse(JobStart, end["go_on"])
 
 
+def test_a_first_stack_whose_test_frame_is_refused_ends_it(studio: Studio) -> None:
+    """The stacks after it have no test frame: all of them would be as black."""
+    first = studio.start()["id"]
+    studio.stack(5.0, Ended(JobStatus.FAILED, "black", "preflight"))
+    assert studio.orders == []
+    end = studio.events()[-1]
+    assert (end["event_type"], end["id"], end["failed"]) == ("series_failed", first, 1)
+    assert end["error"] == "the stack ended so: black"
+    assert end["go_on"]["time_plan"] == {"interval": 60.0, "loops": 4}, "all of it is left"
+
+
 def test_a_first_stack_that_cannot_begin_ends_it(studio: Studio) -> None:
     studio.start()
     (order,) = studio.orders

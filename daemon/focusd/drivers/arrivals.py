@@ -26,6 +26,8 @@ _OPEN_STABLE_S = 10.0
 _SHARE = 0.05
 # Of the files that were dealt with, so many are looked at with each listing: one may be written anew.
 _CHECKED = 64
+# A raw file may come so many pictures after the other one of its name.
+_PAIRED = 16
 
 _Status = tuple[int, int]
 
@@ -93,6 +95,7 @@ class Arrivals:
         self._others: set[str] = set()
         self._candidates: dict[str, _Candidate] = {}
         self._round: deque[str] = deque()
+        self._handed: deque[str] = deque(maxlen=_PAIRED)
         self._list_at_s = 0.0
         self.troubles: dict[str, str] = {}
         """By name: why a file that is there is not taken; the reader clears it."""
@@ -113,6 +116,7 @@ class Arrivals:
                 else:
                     self._dealt[name] = status
         self._round.clear()
+        self._handed.clear()
         self._list_at_s = self._clock.now_s()
         return count
 
@@ -148,8 +152,11 @@ class Arrivals:
                 self._deal(name, candidate.status)
             elif self._names.has_partner(name, self._candidates):
                 continue
+            elif self._names.has_partner(name, self._handed):
+                self._deal(name, candidate.status)  # a second file of an exposure that is dealt with
             elif (data := self._whole(name, candidate)) is not None:
                 self._deal(name, candidate.status)
+                self._handed.append(name)
                 return Arrival(name, data, candidate.late)
         return None
 

@@ -19,7 +19,7 @@ from focusd.camera_spec import ShotTiming, stop_s
 from focusd.clock import Clock
 from focusd.drivers.inbox import Inbox
 from focusd.drivers.sync_contact import SyncContact
-from focusd.errors import CameraError, ExposureTimeout, Stopped
+from focusd.errors import CameraError, ExposureTimeout, FrameLost, Stopped
 from focusd.job import JobSettings
 from focusd.rig import Exposure, Frame
 
@@ -54,6 +54,7 @@ class Dslr:
         self._timing = ShotTiming.of(config, JobSettings())
         self._free_at_s = self._used_s = clock.now_s()
         self._next_release_s = float("-inf")
+        self._awaited: Exposure | None = None
         self._strays_told = 0
         active_high = config.active == "high"
         self._release = DigitalOutputDevice(
@@ -77,6 +78,7 @@ class Dslr:
     def begin(self, settings: JobSettings) -> None:
         """Wake the camera and forget the frames of earlier stacks; see `Camera.begin`."""
         self._index = 0
+        self._awaited = None
         self._timing = ShotTiming.of(self._config, settings)
         if self._inbox is not None:
             self._inbox.forget_present()
@@ -99,12 +101,13 @@ class Dslr:
             self._inbox.discard_late(self._config.frame_timeout_s)
         self._tell_strays()
         try:
-            return self._expose()
+            self._awaited = self._expose()
+            return self._awaited
         except ExposureTimeout:
             self._wait(self._timing.post_s)
             raise
         finally:
-            self.end()
+            self._let_go()
             self._used_s = self._clock.now_s()
             self._free_at_s = self._used_s + self._timing.gap_s
 
@@ -112,6 +115,9 @@ class Dslr:
         """Wait for the file of the last exposure; see `Camera.collect`."""
         if self._inbox is None:
             return None
+        if exposure is not self._awaited:
+            raise FrameLost(f"frame {exposure.index}: its stack is over, or it was collected before")
+        self._awaited = None
         name, data = self._inbox.take(self._config.frame_timeout_s)
         return Frame(name, exposure, encoded=data)
 
@@ -120,13 +126,12 @@ class Dslr:
         return self._inbox is None or self._inbox.is_ready()
 
     def end(self) -> None:
-        """Let both lines go."""
-        self._release.off()
-        if self._focus is not None:
-            self._focus.off()
+        """Let both lines go; no frame is awaited any more."""
+        self._awaited = None
+        self._let_go()
 
     def close(self) -> None:
-        """Let both lines go and give the pins back."""
+        """Let both lines go and give the pins back; once is enough."""
         self.end()
         self._release.close()
         if self._focus is not None:
@@ -209,6 +214,13 @@ class Dslr:
             self._focus.off()
             self._used_s = self._clock.now_s()
 
+    def _let_go(self) -> None:
+        if self._release.closed:
+            return
+        self._release.off()
+        if self._focus is not None:
+            self._focus.off()
+
     def _press(self, seconds: float) -> None:
         self._release.on()
         self._wait(seconds)
@@ -216,7 +228,7 @@ class Dslr:
 
     def _wait(self, seconds: float) -> None:
         if not self._clock.sleep(seconds, self._stop):
-            self.end()
+            self._let_go()
             raise Stopped(
                 "the emergency stop was pressed during an exposure; the camera's lines are released"
             )

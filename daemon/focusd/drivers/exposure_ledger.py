@@ -114,6 +114,10 @@ class ExposureLedger:
         """Wait for the last exposure's file no longer."""
         self._owe_last(now_s)
 
+    def abandon(self) -> None:
+        """Whoever awaited the last exposure's file has turned away; it may come all the same."""
+        self._owe_last(None)
+
     def quiet_for_s(self, now_s: float, late_s: float) -> float:
         """Return how long to wait before the next exposure, so that no late file can pass for its own, s.
 

@@ -148,7 +148,7 @@ class Gphoto2:
         config, clock = self._config, self._clock
         tether = self._tether or self._connect()
         self._watch(tether, self._free_at_s, lambda: False)
-        # What was given up because the cable was pulled may still come, and must not be taken for the next.
+        # What was given up may still come, and must not be taken for the next.
         self._watch(tether, self._owed_until_s, lambda: bool(self._files))
         self._discard_waiting(tether)
         opened_s, at = clock.now_s(), clock.wall()
@@ -195,6 +195,8 @@ class Gphoto2:
         timeout_s = self._config.frame_timeout_s
         self._watch(tether, self._clock.now_s() + timeout_s, lambda: bool(self._files) or self._full)
         if not self._files and not self._full:
+            # As long again: the camera may be late rather than the frame lost.
+            self._owed_until_s = self._clock.now_s() + timeout_s
             kind = self._config.files
             raise FrameLost(
                 f"frame {index}: camera {tether.name} announced no {kind} file within {timeout_s:g} s; check "

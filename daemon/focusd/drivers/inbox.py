@@ -73,6 +73,8 @@ class Inbox:
             The emergency stop was pressed.
         """
         self._ready = None
+        # After an emergency stop, or a press that the flash contact knew nothing of.
+        self._ledger.abandon()
         self._arrivals.disown()
         while True:
             self._next()

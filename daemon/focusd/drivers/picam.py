@@ -266,14 +266,16 @@ class PiCamera:
             The emergency stop was pressed.
         """
         deadline_s = self._clock.now_s() + self._config.frame_timeout_s
+        if not self._clock.sleep(0.0, self._stop):
+            raise Stopped("the emergency stop was pressed before a frame was asked for")
         job = self._camera.capture_request(wait=False, flush=round(after_s * 1e9))
         while True:
-            self._clock.sleep(0.0, self._stop)  # a sign of life: picamera2 does the waiting
             try:
                 return self._camera.wait(job, timeout=_POLL_S)
             except TimeoutError as error:
-                # The job is still queued and would swallow a frame: a stop cancels it.
-                if self._stop.is_set():
+                # The job is still queued and would swallow a frame: a stop of the camera cancels it.
+                # Sleeping is a sign of life as well: picamera2 does the waiting.
+                if not self._clock.sleep(0.0, self._stop):
                     self._suspect = True
                     raise Stopped("the emergency stop was pressed while waiting for a frame") from error
                 if self._clock.now_s() >= deadline_s:
