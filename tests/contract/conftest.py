@@ -1,4 +1,4 @@
-"""Which rails the contract is asked of; ``--rig FILE`` adds the one of a configuration file."""
+"""Which rails and cameras the contracts are asked of; ``--rig FILE`` adds those of a configuration file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from focusd.drivers.pins import Factory, open_pins
 from focusd_sim.catalogue import scene_named
 from focusd_sim.scene import Scene
 
+from . import cameras
+from .camera_checks import ask
+from .camera_subject import Subject as CameraSubject
 from .rigs import SIMULATED, Subject, real, simulated
 
 
@@ -22,15 +25,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rig",
         type=Path,
         metavar="FILE",
-        help="ask the contract of this configuration's rail as well, on this machine's pins: IT MOVES "
-        "(tests/contract/test_rail.py says how far)",
+        help="ask the contracts of this configuration's rail and camera as well, on this machine: IT MOVES "
+        "AND EXPOSES (the heads of tests/contract/test_rail.py and test_camera.py say how far and how often)",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    file = metafunc.config.getoption("--rig")
     if "rig" in metafunc.fixturenames:
-        given = metafunc.config.getoption("--rig")
-        metafunc.parametrize("rig", [*SIMULATED, *(["real"] if given else [])], indirect=True)
+        metafunc.parametrize("rig", [*SIMULATED, *(["real"] if file else [])], indirect=True)
+    abilities = {name: recipe.abilities for name, recipe in cameras.SIMULATED.items()}
+    if file:
+        abilities["real"] = cameras.abilities_of(load_config(file.absolute()).camera) | {"real_time"}
+    ask(metafunc, abilities)
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +75,21 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path, scene: Scene) -> Iterato
     if subject.truth is not None:
         assert not any(subject.truth.faults.values()), subject.truth.faults
         assert subject.truth.is_off
+
+
+@pytest.fixture
+def camera(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[CameraSubject]:
+    """One camera after the other; whatever a test did to it, it must be at rest when it was closed."""
+    name: str = request.param
+    if name == "real":
+        subject = cameras.real(*request.getfixturevalue("machine"))
+    else:
+        if "raw" in name or "dng" in name:
+            pytest.importorskip("rawpy")
+        subject = cameras.simulated(name, str(tmp_path))
+    try:
+        yield subject
+    finally:
+        subject.close()
+    if subject.truth is not None:
+        assert subject.truth.is_at_rest

@@ -1,7 +1,7 @@
 """What every rail must do, simulated or real; where there is a truth, it is asked.
 
 The simulated rails are always asked: pulses timed by Python, by the C loop, and four coils. A real one is
-asked with ``pytest tests/contract --rig FILE -k real``, its daemon stopped, on the machine that has it
+asked with ``pytest tests/contract --rig FILE -k "rail and real"``, its daemon stopped, where it is connected
 (``pytest --rig=FILE`` runs everything else as well).
 
 What this does to a real rail, in one to three minutes: it homes it some thirty times where it has an end

@@ -25,6 +25,9 @@ from focusd.rig import Exposure, Frame
 
 log = logging.getLogger(__name__)
 
+# Cameras let a mirror down again half a minute after it was lifted.
+_MIRROR_UP_S = 31.0
+
 
 class Dslr:
     """A camera released by wire; its frames come through an `Inbox`, or not at all.
@@ -54,6 +57,7 @@ class Dslr:
         self._timing = ShotTiming.of(config, JobSettings())
         self._free_at_s = self._used_s = clock.now_s()
         self._next_release_s = float("-inf")
+        self._pressed_s = self._mirror_up_until_s = float("-inf")
         self._awaited: Exposure | None = None
         self._strays_told = 0
         active_high = config.active == "high"
@@ -83,6 +87,7 @@ class Dslr:
         if self._inbox is not None:
             self._inbox.forget_present()
         if self._contact is not None:
+            self._contact.rest(self._timing, self._pressed_s, self._wait)
             if self._contact.is_made:
                 raise CameraError(
                     f"the camera's flash contact on pin {self._contact.line} is made although nothing is "
@@ -109,7 +114,7 @@ class Dslr:
         finally:
             self._let_go()
             self._used_s = self._clock.now_s()
-            self._free_at_s = self._used_s + self._timing.gap_s
+            self._free_at_s = max(self._used_s, self._shut_at_s) + self._timing.gap_s
 
     def collect(self, exposure: Exposure) -> Frame | None:
         """Wait for the file of the last exposure; see `Camera.collect`."""
@@ -151,8 +156,11 @@ class Dslr:
         clock, timing = self._clock, self._timing
         if clock.now_s() - self._used_s >= self._config.wake_after_s:
             self._wake()
-        turn_s = max(self._free_at_s, self._next_release_s - timing.lead_s)
+        # Behind a mirror that was lifted for an exposure that was given up, the first press would expose.
+        turn_s = max(self._free_at_s, self._next_release_s - timing.lead_s, self._mirror_up_until_s)
         self._wait(turn_s - clock.now_s())
+        if self._contact is not None:
+            self._contact.rest(timing, clock.now_s(), self._wait)  # it may be exposing by itself
         if self._focus is not None:
             self._focus.on()
             self._wait(timing.half_s)
@@ -161,7 +169,9 @@ class Dslr:
         pressed_s, at = clock.now_s(), clock.wall()
         self._next_release_s = pressed_s + timing.min_interval_s
         self._note_opening(pressed_s)
+        self._pressed_s = pressed_s
         self._press(timing.hold_s)
+        self._mirror_up_until_s = float("-inf")
         if self._contact is None:
             self._wait(pressed_s + timing.lag_s + timing.exposure_s - clock.now_s())
             self._wait(timing.post_s)
@@ -177,6 +187,7 @@ class Dslr:
     def _lift_mirror(self) -> None:
         """Press for the mirror alone, and let it come to rest."""
         timing, contact, pressed_s = self._timing, self._contact, self._clock.now_s()
+        self._mirror_up_until_s = pressed_s + _MIRROR_UP_S
         self._press(timing.press_s)
         self._wait(timing.lockup_s)
         closure = None if contact is None else contact.take(pressed_s)
@@ -185,6 +196,7 @@ class Dslr:
         # Another press would lift the mirror, and from then on each exposure would come a press late.
         self._note_opening(pressed_s)
         contact.outlast(closure, timing, pressed_s, self._wait)
+        self._mirror_up_until_s = float("-inf")
         raise ExposureTimeout(
             "the camera exposed at the press that is to lift its mirror: a press was lost before, or mirror "
             "lock-up is off in the camera; switch it on there, or set camera.mirror_lockup_s to 0",
@@ -204,6 +216,13 @@ class Dslr:
                 strays - self._strays_told,
             )
             self._strays_told = strays
+
+    @property
+    def _shut_at_s(self) -> float:
+        """When the shutter of the last press will have closed; a stop does not close it."""
+        timing = self._timing
+        # What is let go closes a bulb's.
+        return self._pressed_s + timing.lag_s + (0.0 if timing.bulb else timing.exposure_s)
 
     # The lines.
 

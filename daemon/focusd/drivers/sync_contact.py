@@ -112,6 +112,12 @@ class SyncContact:
                 return closure
         return None
 
+    def rest(self, timing: ShotTiming, pressed_s: float, wait: Callable[[float], None]) -> None:
+        """Wait while it is made, but no longer than an exposure lasts that was pressed for at `pressed_s`."""
+        until_s = pressed_s + timing.lag_s + (1 + _NOMINAL) * timing.exposure_s + _MARGIN_S
+        while self.is_made and self._clock.now_s() < until_s:
+            wait(_POLL_S)
+
     def follow(
         self, timing: ShotTiming, pressed_s: float, wait: Callable[[float], None]
     ) -> tuple[float, float]:

@@ -37,32 +37,43 @@ def _missing() -> str | None:
     return None
 
 
+def run_inside(
+    module: list[str], folder: Path, longest_s: float, more: tuple[Path, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """Run a module with its arguments under that Python, in a folder, with `more` to import from."""
+    path = [_LIBCAMERA / "lib/python3.11/site-packages", _TREE / "daemon", _TREE / "hw-sim", _HERE, *more]
+    return subprocess.run(
+        [_VENV / "bin/python", "-m", *module],
+        cwd=folder,
+        env={
+            **{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
+            "LD_LIBRARY_PATH": str(_LIBCAMERA / "lib"),
+            "LIBCAMERA_LOG_LEVELS": "*:ERROR",
+            "LIBCAMERA_VIRTUAL_FAULT": str(folder / "fault"),
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
+        },
+        capture_output=True,
+        text=True,
+        timeout=longest_s,
+        check=False,
+    )
+
+
 @pytest.fixture(scope="session")
-def examine(tmp_path_factory: pytest.TempPathFactory) -> Examine:
-    """Return what runs one of `inside.examine`'s examinations, once, and hands back what it found."""
+def virtual_camera() -> None:
+    """Skip where there is no genuine picamera2, or no virtual camera for it."""
     missing = _missing()
     if missing:
         pytest.skip(missing)
 
+
+@pytest.fixture(scope="session")
+def examine(virtual_camera: None, tmp_path_factory: pytest.TempPathFactory) -> Examine:
+    """Return what runs one of `inside.examine`'s examinations, once, and hands back what it found."""
+
     @cache
     def run(name: str) -> Found:
-        folder = tmp_path_factory.mktemp(name)
-        path = [_LIBCAMERA / "lib/python3.11/site-packages", _TREE / "daemon", _TREE / "hw-sim", _HERE]
-        done = subprocess.run(
-            [_VENV / "bin/python", "-m", "inside.examine", name],
-            cwd=folder,
-            env={
-                **{key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ},
-                "LD_LIBRARY_PATH": str(_LIBCAMERA / "lib"),
-                "LIBCAMERA_LOG_LEVELS": "*:ERROR",
-                "LIBCAMERA_VIRTUAL_FAULT": str(folder / "fault"),
-                "PYTHONPATH": os.pathsep.join(map(str, path)),
-            },
-            capture_output=True,
-            text=True,
-            timeout=_LONGEST_S,
-            check=False,
-        )
+        done = run_inside(["inside.examine", name], tmp_path_factory.mktemp(name), _LONGEST_S)
         assert done.returncode == 0, done.stderr[-4000:]
         found: Found = json.loads(done.stdout.splitlines()[-1])
         return found

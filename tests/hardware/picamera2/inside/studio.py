@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import focusd_sim.rig as rig_module
+from focusd.camera_config import Picamera2Config
 from focusd.config import parse_config
 from focusd.drivers.picam import PiCamera
 from focusd.rig import Frame
@@ -77,6 +78,7 @@ class Studio:
     camera: VirtualPicamera2
     clock: MonotonicClock
     signals: Signals
+    config: Picamera2Config
     shown: dict[int, ExposureTruth] = field(default_factory=dict)
 
     @property
@@ -140,6 +142,7 @@ def open_studio(camera: dict[str, Any] | None = None, **virtual: Any) -> Studio:
     rig_module.SimPicamera2 = genuine  # type: ignore[misc,assignment]
     rig_module.Bench = SharedBench  # type: ignore[misc]
     rig = rig_module.build(config, sim, clock, signals, scene=scene_named("slope", shape=(HEIGHT, WIDTH)))
-    studio = Studio(rig, made[0][1], made[0][0], clock, signals)
+    assert isinstance(config.camera, Picamera2Config)
+    studio = Studio(rig, made[0][1], made[0][0], clock, signals, config.camera)
     rig.rig.rail.zero()
     return studio
