@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from focusd import __version__
 from focusd.config import Config
-from focusd.darkroom import Picture
+from focusd.easel import Picture
 from focusd.errors import OutOfTravel, PlanError, RequestError
 from focusd.job import Job, JobStatus
 from focusd.link.payloads import REQUESTS

@@ -11,6 +11,7 @@ from typing import Any
 
 from focusd import __version__, about, develop, flat_command, forecast, preview
 from focusd.calibrate import command as calibrate
+from focusd.compare import command as compare
 from focusd.config import Config, load_config, parse_config, read_toml
 from focusd.errors import ConfigError, FocusdError, RequestError
 from focusd.fuse import command as fuse
@@ -144,7 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True, metavar="FILE")
     add_overrides(run)
     run.set_defaults(command=_run)
-    release = commands.add_parser("release", help="switch the motor off, whoever left it on")
+    release = commands.add_parser(
+        "release", help="motor, shutter and lights off, whoever left them on"
+    )
     release.add_argument("--config", type=Path, required=True, metavar="FILE")
     release.set_defaults(command=_release)
     check = commands.add_parser("check", help="print every error of a configuration file")
@@ -177,6 +180,11 @@ def _parser() -> argparse.ArgumentParser:
     fuse_parser = commands.add_parser("fuse", help="fuse image files into one")
     fuse.add_arguments(fuse_parser)
     fuse_parser.set_defaults(command=fuse.run)
+    compare_parser = commands.add_parser(
+        "compare", help="fuse a stack in several ways and write a page of crops and figures"
+    )
+    compare.add_arguments(compare_parser)
+    compare_parser.set_defaults(command=compare.run)
     develop_parser = commands.add_parser(
         "develop", help="the picture of a stack that was cut short, from its saved state"
     )

@@ -15,6 +15,8 @@ from focusd.errors import ConfigError
 from focusd.job import FusionMode, KeepFrames, Preference
 from focusd.optics import Optics
 from focusd.rail_config import AnyRailConfig, ChipRailConfig, Pin, PositiveFloat
+from focusd.register.aligner import Mode
+from focusd.register.correction import Border, OddPolicy
 from focusd.schema import FilePath, Seconds, Strict, complaints
 from focusd.slab_plan import LARGEST_SLAB, SlabPlan
 
@@ -94,6 +96,9 @@ class OpticsConfig(Strict):
     pixel_um: Annotated[float, Field(ge=0.01, le=1000)]
     wavelength_um: Annotated[float, Field(ge=0.1, le=20)] = 0.55
     refractive_index: Annotated[float, Field(ge=1, le=2)] = 1.0
+    pupil_um: Annotated[float, Field(gt=0, le=1e7)] | None = Field(
+        None, description="entrance pupil to the plane in focus; where the camera moves as a whole"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -130,6 +135,13 @@ class StackConfig(Strict):
     slab_overlap: int = Field(0, ge=0, lt=LARGEST_SLAB, description="stops a slab shares with the next")
     prefer: Preference = Field("none", description="end that wins where two depths answer about alike")
     fusion_mode: FusionMode = Field("default", description="the best picture, or fast: a little less, sooner")
+    align: Mode = Field("off", description="what of the frames' place may be corrected; auto finds out")
+    gain: bool = Field(False, description="even flicker of the lamp out")
+    odd_frames: OddPolicy = Field(
+        "off",
+        description="a frame unlike its neighbours: fuse it, skip it (or take it again), or stop",
+    )
+    border: Border = Field("crop", description="what not all frames cover: cut off, or told by a mask")
     keep_frames: KeepFrames = Field(
         "off", description="frames kept in the run's folder: as they came, or as JPEG"
     )

@@ -15,8 +15,8 @@ from focusd.agenda import Agenda
 from focusd.board import Board
 from focusd.clock import Clock
 from focusd.config import Config
-from focusd.darkroom import FrameFused, FrameSpoiled, FuseReport, Picture
 from focusd.draft import Drafter
+from focusd.easel import FrameFused, FrameOdd, FrameSpoiled, FuseReport, Picture
 from focusd.errors import FocusdError, RequestError
 from focusd.job import JobStatus
 from focusd.journal import Runs
@@ -173,6 +173,10 @@ class Desk:
                 self._board.show_picture(report)
             case FrameFused(_, frames):
                 self._agenda.fused = frames
+            case FrameOdd(stop_index, frame, reason, why, is_fused):
+                self._board.event(
+                    "frame_odd", stop=stop_index, frame=frame, reason=reason, why=why, fused=is_fused
+                )
             case FrameSpoiled(stop_index, frame, reason):
                 self._board.event("frame_spoiled", stop=stop_index, frame=frame, reason=reason)
                 self._board.say("warning", f"stop {stop_index}: {reason}")

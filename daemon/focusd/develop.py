@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 from focusd.checkpoint import STATE_NAME, StateError, read_state
 from focusd.clock import Clock
-from focusd.darkroom import Darkroom, Prints
-from focusd.errors import FocusdError
-from focusd.fusion import Fusion
+from focusd.config import PreviewConfig
+from focusd.darkroom import Darkroom
+from focusd.easel import Easel, Prints
+from focusd.errors import FocusdError, JournalError
+from focusd.frame_index import FOLDER as FRAMES
+from focusd.frame_index import INDEX_NAME, read_index
 from focusd.job import Ended, JobStatus, advance
 from focusd.journal import (
     JOURNAL_NAME,
@@ -26,12 +29,12 @@ from focusd.journal import (
     write_json,
 )
 from focusd.orders import JobChanged, Report, Trouble
-from focusd.outputs.prints import write_prints
-from focusd.pictures.metadata import Metadata, stack_text
 
 OK, FAILED = 0, 1
 # A state whose picture brought the daemon down must not do so at every start.
 _ATTEMPTS = 2
+# Of the pictures for the wire, which nobody sees here.
+_UNSEEN_BYTES = 1 << 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,20 +70,19 @@ def run(args: argparse.Namespace) -> int:
                 f"{folder / 'final.tif'} is there already, perhaps from more frames: choose another "
                 "folder with --output"
             )
-        saved = read_state(source)
-        fusion = Fusion.of_state(saved.state)
-        notes = Metadata.of_json(saved.about.get("metadata", {}))
-        about = notes.about(stack_text(fusion.positions_um))
-        image, relief = fusion.image(), fusion.relief()
-        facts = write_prints(folder, image, relief, white=fusion.white, metadata=about)
-    except (FocusdError, OSError, ValueError) as error:
+        easel = Easel.of_saved(read_state(source), lambda _: None, PreviewConfig(), lambda: _UNSEEN_BYTES)
+        prints = easel.print(folder)
+        facts = prints.result
+        if facts is None:
+            raise FocusdError(f"{source}: no frame is in it; there is nothing to write")
+    except (FocusdError, OSError, LookupError, TypeError, ValueError) as error:
         sys.stderr.write(f"focusd: {error}\n")
         return FAILED
     except MemoryError:
         sys.stderr.write(f"focusd: {source}: no memory left for it; develop it on a larger machine\n")
         return FAILED
     size = f"{facts['width']}x{facts['height']} px"
-    sys.stdout.write(f"{folder}: the picture and its depth, {size} from {fusion.frames} frames\n")
+    sys.stdout.write(f"{folder}: the picture and its depth, {size} from {prints.fused} frames\n")
     return OK
 
 
@@ -164,6 +166,7 @@ def _recover_one(
                 except FocusdError as error:
                     post(Trouble(str(error)))
                     why += f"; its picture could not be written ({error}): `focusd develop {folder}` does"
+            why += _kept(folder)
             result, fused = (None, 0) if prints is None else (_result(lines, prints), prints.fused)
             ended = Ended(JobStatus.INTERRUPTED, why, "interrupted", result)
             job = advance(job, ended)
@@ -174,6 +177,16 @@ def _recover_one(
         post(JobChanged(job))
     if job.result is not None:
         state.unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> str:
+    """Say what there is beyond the saved state."""
+    if not (folder / FRAMES / INDEX_NAME).is_file():
+        return ""
+    with suppress(JournalError):
+        if kept := len(read_index(folder)):
+            return f"; {kept} frames were kept: `focusd fuse {folder}` fuses them"
+    return ""
 
 
 def _result(lines: list[dict[str, Any]], prints: Prints) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from focusd.plan import StackPlan, ZPlan
 from focusd.room import NoRoom, Room, read_room
 from focusd.schema import did_you_mean
 from focusd.series import TimePlan
+from focusd.transforms import TRANSFORMS_NAME
 
 # Fields that say nothing about the stack itself.
 _ASIDE = {"transaction", "job_id", "expires_at", "metadata", "time_plan", "force"}
@@ -150,12 +151,17 @@ class Drafter:
             settings = replace(settings, settle_s=effective["settle_s"])
         if request.return_to is None:
             settings = replace(settings, return_to=self._config.stack.return_to)
+        self._check_transforms(settings)
         settings = self._with_slabs(settings)
         stack = self._config.stack
         settings = replace(
             settings,
             prefer=settings.prefer or stack.prefer,
             fusion_mode=settings.fusion_mode or stack.fusion_mode,
+            align=settings.align or stack.align,
+            gain=stack.gain if settings.gain is None else settings.gain,
+            odd_frames=settings.odd_frames or stack.odd_frames,
+            border=settings.border or stack.border,
             keep_frames=settings.keep_frames or stack.keep_frames,
             lights=stack.lights if request.lights is None else request.lights,
         )
@@ -255,6 +261,19 @@ class Drafter:
         one = replace(settings, shots_per_step=1, lights=settings.lights[:1])
         at_it_s = self._estimator.pace.settle_of(settings) + self._estimator.stop_s(one)
         return by_it_s - straight_s + at_it_s
+
+    def _check_transforms(self, settings: JobSettings) -> None:
+        """Refuse a run that does not say where its frames lie, before anything moves."""
+        if settings.transforms is None:
+            return
+        if settings.align not in (None, "off"):
+            raise RequestError(f"align is {settings.align}: transforms says where the frames lie; give one")
+        if not (self._config.data.dir / "runs" / settings.transforms / TRANSFORMS_NAME).is_file():
+            raise RequestError(
+                f"transforms is {settings.transforms}: no such run, or one that was not aligned; name one of "
+                f"whose folder {TRANSFORMS_NAME} is",
+                "no_transforms",
+            )
 
     def _with_slabs(self, settings: JobSettings) -> JobSettings:
         """Fill in how the stack is cut; the configuration's overlap goes with its own slab alone.

@@ -22,6 +22,8 @@ from typing import Any, Literal
 
 from focusd.errors import FocusdError
 from focusd.plan import StackPlan, ZPlan
+from focusd.register.aligner import Mode
+from focusd.register.correction import Border, Correction, OddPolicy
 from focusd.slab_plan import SlabPlan
 
 Approach = Literal["up", "down"]
@@ -82,6 +84,16 @@ class JobSettings:
         Which end wins where two depths answer about alike: high positions are in front.
     fusion_mode : {'default', 'fast'} or None
         The best picture, or a little less in less time.
+    align : {'off', 'auto', 'translation', 'similarity', 'affine'} or None
+        What of the frames' place may be corrected before they are fused.
+    gain : bool or None
+        Even flicker out.
+    odd_frames : {'off', 'fuse', 'skip', 'stop'} or None
+        What becomes of a frame that does not go with its neighbours; one that is skipped may be taken again.
+    border : {'crop', 'mark'} or None
+        Whether what not all frames cover is cut off, or told by a mask.
+    transforms : str or None
+        The run whose frames lay as these will: nothing is estimated.
     keep_frames : {'off', 'source', 'jpeg'} or None
         Whether each frame is kept in the run's folder: as it came without loss, or as JPEG.
     lights : tuple of str
@@ -108,6 +120,11 @@ class JobSettings:
     slab_overlap: int | None = None
     prefer: Preference | None = None
     fusion_mode: FusionMode | None = None
+    align: Mode | None = None
+    gain: bool | None = None
+    odd_frames: OddPolicy | None = None
+    border: Border | None = None
+    transforms: str | None = None
     keep_frames: KeepFrames | None = None
     lights: tuple[str, ...] = ()
     preset: str | None = None
@@ -117,6 +134,11 @@ class JobSettings:
     def exposures_per_stop(self) -> int:
         """Exposures at each stop, from 1: `shots_per_step` with each light."""
         return self.shots_per_step * max(1, len(self.lights))
+
+    @property
+    def correction(self) -> Correction:
+        """What is done to each frame before it is fused."""
+        return Correction(align=self.align or "off", gain=self.gain or False, odd=self.odd_frames or "off")
 
     @property
     def slab_plan(self) -> SlabPlan | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from focusd.fusion import Method
 from focusd.job import KeepFrames
 from focusd.pictures.planes import Planes
+from focusd.register.correction import Correction
 
 Colour = Literal["grey", "4:2:0", "4:4:4"]
 """What the pixels of a frame hold: brightness; colour at half its resolution; colour at full (BGR)."""
@@ -34,7 +35,10 @@ _PYRAMID_RESULT = 4.0
 _CLASSICAL: dict[str, dict[str, tuple[float, float, float]]] = {
     "laplacian": {"grey": (20.0, 15.0, 14.0), "colour": (24.0, 28.0, 18.0)},
     "average": {"grey": (26.0, 20.0, 14.0), "colour": (34.0, 45.0, 16.0)},
+    "log-nms": {"grey": (16.0, 27.0, 12.0), "colour": (20.0, 44.0, 10.0)},
 }
+# A frame held back, and one warped; what dust is learnt by; outlines and block means.
+_DUST_BYTES_PER_PIXEL, _OUTLINES_BYTES = 2.0, 12_000_000
 # Depth is worked out in bands of rows, which take this on top of the result.
 _BANDS_BYTES = 10_000_000
 # Strips that rows are worked on in, whatever the frame's size.
@@ -47,6 +51,8 @@ _ENCODED_SHARE = {8: 0.5, 16: 1.0}
 
 # A lossless file of samples that do not pack, with its header.
 _LOSSLESS_SHARE, _FILE_HEADER_BYTES = 1.01, 4096
+
+AnyMethod = Method | Literal["log-nms"]
 
 FRAMES_WAITING = 3
 """Frames behind the one being fused, at most: two in the tray, one in the hand that fills it."""
@@ -174,7 +180,7 @@ class Needs:
 
 
 def fusion_needs(
-    frame: FrameForm, method: Method = "pyramid", waiting: int = FRAMES_WAITING, slabs: int = 0
+    frame: FrameForm, method: AnyMethod = "pyramid", waiting: int = FRAMES_WAITING, slabs: int = 0
 ) -> Needs:
     """Foresee the memory of a fusion: an upper bound, of state and working buffers within a fifth.
 
@@ -182,7 +188,7 @@ def fusion_needs(
     ----------
     frame : FrameForm
         What is fused.
-    method : {'pyramid', 'laplacian', 'average'}
+    method : {'pyramid', 'laplacian', 'average', 'log-nms'}
         How.
     waiting : int
         Frames in memory behind the one being fused, 0 or more.
@@ -204,6 +210,23 @@ def fusion_needs(
     state_bytes, working_bytes = _whole(padded * state), _whole(padded * working) + _STRIPS_BYTES
     slabs_bytes = slabs * (state_bytes + working_bytes) + (result_bytes if slabs else 0)
     return Needs(state_bytes, working_bytes, frames, result_bytes, slabs_bytes=slabs_bytes)
+
+
+def correction_bytes(frame: FrameForm, correction: Correction) -> int:
+    """Foresee the memory that laying frames on each other takes beside fusing them: an upper bound.
+
+    Parameters
+    ----------
+    frame : FrameForm
+        What is laid.
+    correction : Correction
+        How.
+    """
+    if not correction.is_any:
+        return 0
+    held = (correction.align != "off") + (correction.odd in ("skip", "stop")) + correction.gain
+    dust = _DUST_BYTES_PER_PIXEL * correction.dust
+    return _OUTLINES_BYTES + held * frame.nbytes + _whole(frame.pixels * dust)
 
 
 def _padded(side_px: int) -> int:

@@ -17,8 +17,9 @@ from focusd import __version__
 from focusd.checkpoint import STATE_NAME, Saver
 from focusd.clock import Clock
 from focusd.config import Config
-from focusd.darkroom import NO_PRINTS, Darkroom, Prints
+from focusd.darkroom import Darkroom
 from focusd.develop import recover
+from focusd.easel import NO_PRINTS, Prints, Taken
 from focusd.errors import (
     FocusdError,
     JournalError,
@@ -35,7 +36,7 @@ from focusd.fusion import Fusion
 from focusd.fusion.prefer import Prefer
 from focusd.job import Ended, Finished, Job, JobEvent, JobStatus, Paused, Started, advance
 from focusd.journal import JOURNAL_NAME, RECORD_NAME, Journal, Runs, record_of, write_json
-from focusd.needs import FrameForm, fusion_needs
+from focusd.needs import FrameForm, correction_bytes, fusion_needs
 from focusd.orders import (
     AllStop,
     Answered,
@@ -56,12 +57,14 @@ from focusd.orders import (
 from focusd.pictures.shading import Shading
 from focusd.preflight import Finding
 from focusd.reception import Reception, frames_come
+from focusd.register.registration import Registration
 from focusd.rig import Rig
 from focusd.room import read_room
 from focusd.runner import Cancelled, Runner, Signals, StopRecord
 from focusd.series import Place
 from focusd.slabs import FOLDER as SLABS_FOLDER
 from focusd.slabs import Slab, Slabs
+from focusd.transforms import TRANSFORMS_NAME, read_transforms
 from focusd.worker import Worker
 
 _SLICE_S = 0.2
@@ -325,11 +328,14 @@ class Photographer:
 
         shading = self._shading(session, folder)
 
+        registration = self._registration(job)
+
         def admit(form: FrameForm) -> None:
             needs = fusion_needs(form, slabs=cut.open_at_once if cut else 0)
             saved_bytes = needs.checkpoint_bytes if saver is not None else 0
             count = cut.count(len(plan)) if cut else 0
             memory = needs.memory_bytes + (0 if shading is None else shading.nbytes)
+            memory += correction_bytes(form, job.settings.correction)
             disk = disk_bytes(form, len(plan), saved_bytes, count)
             disk += kept_bytes(form, job.settings, len(plan), self._config.stack.retries)
             read_room(folder).require(memory, disk)
@@ -342,7 +348,7 @@ class Photographer:
             mode=job.settings.fusion_mode or "default",
             prefer=Prefer.over(job.settings.prefer or "none", plan.positions_um),
         )
-        self._darkroom.begin(self._beat, saver, admit, slabs, fusion, shading)
+        self._darkroom.begin(self._beat, saver, admit, slabs, fusion, shading, registration)
         reception = Reception(
             self._darkroom, job.settings, folder, lambda found: self._looked(session, found), shading
         )
@@ -374,6 +380,22 @@ class Photographer:
             if session.job.settings.keep_frames not in (None, "off"):
                 hand_over(data_dir, preset, folder)
         return shading
+
+    def _registration(self, job: Job) -> Registration[Taken] | None:
+        """Make what lays the frames on each other; None where nothing is to be done."""
+        settings, optics = job.settings, self._config.optics
+        table = None
+        if settings.transforms is not None:
+            table = read_transforms(self._runs.folder / settings.transforms / TRANSFORMS_NAME)
+        if table is None and not settings.correction.is_any:
+            return None
+        return Registration(
+            settings.correction,
+            optics=None if optics is None else optics.as_optics(),
+            pupil_um=None if optics is None else optics.pupil_um,
+            table=table,
+            border=settings.border or "crop",
+        )
 
     def _looked(self, session: _Session, findings: Sequence[Finding]) -> None:
         """Note what the test frame shows."""
@@ -463,6 +485,7 @@ class Photographer:
             "preflight": session.preflight,
             "shading": session.shading,
             "series": None if session.place is None else asdict(session.place),
+            "laid": prints.laid if prints else None,
             "slabs": [slab.as_json() for slab in prints.slabs] if prints else [],
             "truth": self._rig.witness() if self._rig.witness else None,
         }

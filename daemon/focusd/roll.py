@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from focusd.errors import FocusdError, JournalError
 from focusd.frame_index import FOLDER, INDEX_NAME, read_index
 from focusd.job import FusionMode, Preference
 from focusd.journal import JOURNAL_NAME, RECORD_NAME, read_journal
+from focusd.register.correction import Border, Correction
 from focusd.sources import Source
+from focusd.transforms import TRANSFORMS_NAME
 
 _LARGEST_RECORD_BYTES = 256 << 20
 
@@ -38,6 +40,14 @@ class Roll:
         How it was fused.
     mode : {'default', 'fast'}
         Likewise.
+    correction : Correction
+        What its frames were laid on each other by.
+    border : {'crop', 'mark'}
+        What became of the part that not all frames cover.
+    is_fused_light : bool
+        Whether `light` is the one whose frames the run fused: its flat field and dark frame are of that one.
+    transforms : Path or None
+        Where the frames lie, if that is known from the light that the run fused.
     ends_um : tuple of (float, float)
         The plan's lowest and highest position.
     notes : tuple of str
@@ -50,6 +60,10 @@ class Roll:
     prefer: Preference
     mode: FusionMode
     ends_um: tuple[float, float]
+    correction: Correction = field(default_factory=Correction)
+    border: Border = "crop"
+    is_fused_light: bool = True
+    transforms: Path | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -81,6 +95,7 @@ def read_roll(folder: Path, light: str | None = None, files: Sequence[Path] = ()
     try:
         lights = [str(name) for name in settings.get("lights") or ()]
         prefer, mode = _prefer(settings.get("prefer")), _mode(settings.get("fusion_mode"))
+        correction, border = _correction(settings), _border(settings.get("border"))
         positions_um = [float(position_um) for position_um in plan["positions_um"]]
         ends_um = min(positions_um), max(positions_um)
     except (LookupError, TypeError, ValueError) as error:
@@ -109,7 +124,9 @@ def read_roll(folder: Path, light: str | None = None, files: Sequence[Path] = ()
         raise FocusdError(
             f"{folder}: the run has no frame{of}; look into its {JOURNAL_NAME} for what happened"
         )
-    return Roll(folder, sources, wanted, prefer, mode, ends_um, notes)
+    is_own, known = wanted == (lights[0] if lights else None), folder / TRANSFORMS_NAME
+    transforms = known if not is_own and known.is_file() else None
+    return Roll(folder, sources, wanted, prefer, mode, ends_um, correction, border, is_own, transforms, notes)
 
 
 def _prefer(word: object) -> Preference:
@@ -119,6 +136,25 @@ def _prefer(word: object) -> Preference:
         case "none" | None:
             return "none"
     raise ValueError(f"prefer is {word!r}")
+
+
+def _correction(settings: dict[str, Any]) -> Correction:
+    return Correction.of_json(
+        {
+            "align": settings.get("align") or "off",
+            "gain": settings.get("gain") or False,
+            "odd": settings.get("odd_frames") or "off",
+        }
+    )
+
+
+def _border(word: object) -> Border:
+    match word:
+        case "mark":
+            return word
+        case "crop" | None:
+            return "crop"
+    raise ValueError(f"border is {word!r}")
 
 
 def _mode(word: object) -> FusionMode:

@@ -22,9 +22,10 @@ from types import FrameType
 from focusd.board import Board
 from focusd.clock import BeatingClock
 from focusd.config import Config
-from focusd.darkroom import Darkroom, FuseReport
+from focusd.darkroom import Darkroom
 from focusd.desk import Desk, Extra
 from focusd.draft import Drafter
+from focusd.easel import FuseReport
 from focusd.errors import LinkError
 from focusd.estimate import Estimator, Pace
 from focusd.journal import Runs

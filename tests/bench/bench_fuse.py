@@ -28,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 import tifffile
+from history import keep
 
 from focusd.fusion import Fusion
 from focusd.pictures.images import read_frame
@@ -168,6 +169,7 @@ def report_adding(folder: Path, megapixels: float, repeat: int) -> None:
             f"{decode_median * ms:.2f}; ratio {least / decode_least:.2f} / {median / decode_median:.2f} "
             f"(goal {goal})"
         )
+        keep(f"add, {kernel}", {"add_ms_mp": least * ms, "decode_ms_mp": decode_least * ms})
 
 
 def report_whole(folder: Path, out: Path, megapixels: float, repeat: int) -> None:
@@ -200,6 +202,11 @@ def report_whole(folder: Path, out: Path, megapixels: float, repeat: int) -> Non
             f"{found[0] / two[0]:.2f} / {found[1] / two[1]:.2f} x decode on two cores"
             f"; CPU {min(cpu_s[name]):.2f} s" + (f" (goal {GOAL_WHOLE})" if name == "2" else "")
         )
+    both_ms_mp, alone_ms_mp = (1e3 * found[0] / total for found in (both, alone))
+    keep(
+        f"focusd fuse, {len(data)} frames",
+        {"2_jobs_ms_mp": both_ms_mp, "1_job_ms_mp": alone_ms_mp, "decoding_on_2_ms_mp": 1e3 * two[0] / total},
+    )
 
 
 def report_memory(name: str, folders: Sequence[Path], out: Path, goal: str = "") -> None:
@@ -210,6 +217,7 @@ def report_memory(name: str, folders: Sequence[Path], out: Path, goal: str = "")
         told = ", ".join(f"{count} frames {peak:.0f} MB" for count, peak in peaks.items())
         spread = f", {max(peaks.values()) / min(peaks.values()) - 1:.1%} apart" if len(peaks) > 1 else ""
         print(f"peak memory, {name}, depth, --jobs {jobs}: {told}{spread}{goal}")
+        keep(f"peak, {name}, --jobs {jobs}", {f"{count}_frames_mb": peak for count, peak in peaks.items()})
 
 
 def report_enfuse(root: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from focusd.app import rail_spec
 from focusd.config import Config, PreviewConfig, parse_config
-from focusd.darkroom import Darkroom, FrameSpoiled, Picture
+from focusd.darkroom import Darkroom
+from focusd.easel import FrameOdd, FrameSpoiled, Picture
 from focusd.job import Job, JobSettings
 from focusd.journal import Runs
 from focusd.orders import JobChanged, Order, Report, RigState, RunJob
@@ -71,7 +72,7 @@ class Studio:
     darkroom: Darkroom
     photographer: Photographer
     runs: Runs
-    posted: list[Report | Picture | FrameSpoiled] = field(default_factory=list)
+    posted: list[Report | Picture | FrameSpoiled | FrameOdd] = field(default_factory=list)
     alive: bool = True
 
     def carry_out(self, order: Order) -> None:

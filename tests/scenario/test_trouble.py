@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import darkroom, photographer
+from focusd import easel, photographer
 from focusd.errors import JournalError
 from focusd.job import JobSettings, JobStatus, Paused, Resumed
 from focusd.journal import read_journal
@@ -254,7 +254,7 @@ def test_a_stop_while_the_picture_is_finished_does_not_lose_it(
     """The stack is whole by then; the motor goes off at once, and the files are written."""
     rig = studio(rail={"hold": "always"})
     off_when_written: list[bool] = []
-    real = darkroom.write_prints
+    real = easel.write_prints
 
     def pressed(*args: Any, **options: Any) -> Any:
         rig.signals.stop.set()
@@ -265,7 +265,7 @@ def test_a_stop_while_the_picture_is_finished_does_not_lose_it(
         off_when_written.append(motor_is_off(rig))
         return real(*args, **options)
 
-    monkeypatch.setattr(darkroom, "write_prints", pressed)
+    monkeypatch.setattr(easel, "write_prints", pressed)
     job = rig.run_job(**STACK)
     assert off_when_written == [True]
     assert job.status is JobStatus.DONE
@@ -278,7 +278,7 @@ def test_a_disk_that_was_full_once_does_not_lose_the_picture(
 ) -> None:
     rig = studio()
     calls: list[int] = []
-    real = darkroom.write_prints
+    real = easel.write_prints
 
     def full_at_first(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -286,13 +286,13 @@ def test_a_disk_that_was_full_once_does_not_lose_the_picture(
             raise OSError(28, "No space left on device")
         return real(*args, **options)
 
-    monkeypatch.setattr(darkroom, "write_prints", full_at_first)
+    monkeypatch.setattr(easel, "write_prints", full_at_first)
     job = rig.run_job(**STACK)
     assert job.status is JobStatus.FAILED
     assert "No space left" in (job.error or "")
     assert job.result is not None
     assert job.result["width"] == 160
-    assert "final" in [report.kind for report in rig.posted if isinstance(report, darkroom.Picture)]
+    assert "final" in [report.kind for report in rig.posted if isinstance(report, easel.Picture)]
 
 
 def test_an_exposure_whose_frame_was_not_awaited_is_in_the_record(studio: Make) -> None:

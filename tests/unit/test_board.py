@@ -12,7 +12,7 @@ import pytest
 
 from focusd.board import PROTOCOL_VERSION, Board, listed
 from focusd.config import parse_config
-from focusd.darkroom import Picture
+from focusd.easel import Picture
 from focusd.errors import NotHomed, OutOfTravel, RequestError
 from focusd.job import Job, JobStatus
 from focusd.link.payloads import REQUESTS, UNSUPPORTED

@@ -167,7 +167,7 @@ def test_what_is_refused(changes: dict[str, Any], fault: str) -> None:
         ({"rail.home.positon_um": 3}, "unknown key 'positon_um' (did you mean 'position_um'?)"),
         ({"camera.relase_pin": 3}, "unknown key 'relase_pin' (did you mean 'release_pin'?)"),
         ({"camera.lens_positon": 3}, "unknown key 'lens_positon'"),
-        ({"stack.xyz": 3}, "unknown key 'xyz'; known here: default_preset, fusion_mode, give_up_after"),
+        ({"stack.xyz": 3}, "unknown key 'xyz'; known here: align, border, default_preset, fusion_mode"),
     ],
 )
 def test_an_unknown_key_meets_its_neighbour(changes: dict[str, Any], fault: str) -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from focusd.app import rail_spec
 from focusd.board import Board
 from focusd.config import parse_config
-from focusd.darkroom import FrameFused, FrameSpoiled, Picture
 from focusd.desk import Desk
 from focusd.draft import Drafter
+from focusd.easel import FrameFused, FrameSpoiled, Picture
 from focusd.errors import NotHomed, RequestError
 from focusd.estimate import Estimator, Pace
 from focusd.job import Captured, Ended, Finished, JobStatus, Paused, Resumed, Started, StopDone, advance

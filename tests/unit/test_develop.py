@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from focusd import darkroom as darkroom_module
 from focusd import develop
+from focusd import easel as easel_module
 from focusd.checkpoint import STATE_NAME, Saver, read_state, write_state
 from focusd.config import PreviewConfig
-from focusd.darkroom import Darkroom, FrameFused
+from focusd.darkroom import Darkroom
+from focusd.easel import FrameFused
 from focusd.errors import FocusdError
 from focusd.fusion import Fusion
 from focusd.fusion.state import FusionState
@@ -204,7 +205,7 @@ def test_a_full_disk_leaves_the_state(desk: Desk, monkeypatch: pytest.MonkeyPatc
     def full(*_args: Any, **_options: Any) -> Any:
         raise FocusdError("the disk is full")
 
-    monkeypatch.setattr(darkroom_module, "write_prints", full)
+    monkeypatch.setattr(easel_module, "write_prints", full)
     folder = desk.crashed()
     desk.recover()
     assert "focusd develop" in (desk.jobs[0].error or "")

@@ -15,18 +15,29 @@ from tqdm import tqdm
 
 from focusd.errors import FocusdError
 from focusd.fuse.faults import request_fault
-from focusd.fuse.options import add_arguments, new_fusion, new_slabs, new_treatment, outputs
-from focusd.fuse.passes import fuse_files, refine_files
-from focusd.fusion import Fusion
+from focusd.fuse.matching import Matching
+from focusd.fuse.options import (
+    add_arguments,
+    new_fusion,
+    new_registration,
+    new_slabs,
+    new_treatment,
+    outputs,
+)
+from focusd.fuse.passes import AnyFusion, fuse_files, refine_files
 from focusd.fusion.refine import Refinement
+from focusd.outputs.flat import write_png
 from focusd.outputs.named import write_depth, write_picture
 from focusd.outputs.prints import write_maps
 from focusd.outputs.sharpness import write_selection
 from focusd.pictures import metadata
 from focusd.pictures.metadata import Metadata, stack_text
 from focusd.pictures.planes import Planes
+from focusd.register.crop import crop
+from focusd.register.registration import Registration
 from focusd.roll import Roll, is_run, read_roll
 from focusd.sources import Source, find_sources
+from focusd.transforms import write_transforms
 
 __all__ = ["add_arguments", "run"]
 
@@ -107,7 +118,17 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
     with _staging(args.output.parent) if debug is not None else nullcontext() as maps:
         fusion, slabs = new_fusion(args, len(sources), roll), new_slabs(args, roll)
         leave_out, treatment = None if roll is None else _leave_out, new_treatment(args, roll)
-        used = fuse_files(sources, fusion, treatment, maps, slabs=slabs, leave_out=leave_out)
+        registration = new_registration(args, treatment.correction, roll)
+        used = fuse_files(
+            sources, fusion, treatment, maps, registration=registration, slabs=slabs, leave_out=leave_out
+        )
+        dust = registration.found_dust() if registration is not None and used else None
+        if registration is not None and dust is not None and dust.spots:
+            # What the sensor has is known by now only.
+            tqdm.write(f"{len(dust.spots)} spots of dust: once more without them", file=sys.stderr)
+            fusion, slabs = new_fusion(args, len(sources), roll), new_slabs(args, roll)
+            registration = registration.again(dust)
+            used = fuse_files(used, fusion, treatment, maps, registration=registration, slabs=slabs)
         if not used:
             raise FocusdError(f"none of {len(sources)} frames can be used; nothing was written")
         frames, white, sigma, positions_um = fusion.frames, fusion.white, fusion.sigma, fusion.positions_um
@@ -119,10 +140,18 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
         del fusion
         if args.refine and relief is not None and sigma is not None:
             second = Refinement(relief, image, positions_um, sigma)
-            refine_files(used, second, treatment, as_bgr=not isinstance(image, Planes))
+            again = registration.again() if registration is not None else None
+            as_bgr = not isinstance(image, Planes)
+            refine_files(used, second, treatment, registration=again, as_bgr=as_bgr)
             image = second.image()
             del second
-        lines = [write_picture(args.output, image, white=white, bits=args.bits, metadata=about)]
+        lines = [] if registration is None else _laid(args, registration)
+        cut = registration.rectangle() if registration is not None and registration.border == "crop" else None
+        if cut is not None and cut.shape != image.shape[:2]:
+            lines.append(f"cropped to the {cut.shape[1]}x{cut.shape[0]} px that all frames cover")
+            image = crop(image, cut)
+            relief = relief.cropped(cut.rows, cut.cols) if relief is not None else None
+        lines.append(write_picture(args.output, image, white=white, bits=args.bits, metadata=about))
         if relief is not None and args.maps is not None:
             args.maps.mkdir(parents=True, exist_ok=True)
             write_maps(args.maps, relief)
@@ -144,6 +173,20 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
     return lines, size
 
 
+def _laid(args: argparse.Namespace, registration: Registration[Source] | Matching) -> list[str]:
+    """Say what laying the frames on each other did, and write what is asked about it."""
+    lines = list(registration.words)
+    table = registration.table()
+    if args.save_transforms is not None and table is not None:
+        lines.append(write_transforms(args.save_transforms, table))
+    mask = registration.covered() if registration.border == "mark" else None
+    if mask is not None:
+        path = args.output.with_name(f"{args.output.stem}-covered.png")
+        write_png(path, mask)
+        lines.append(f"{path}: white where all frames cover the picture")
+    return lines
+
+
 def _leave_out(source: Source, error: FocusdError) -> None:
     tqdm.write(f"focusd: {source.path}: left out: {error}", file=sys.stderr)
 
@@ -154,7 +197,7 @@ def _staging(parent: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _about(notes: Metadata, fusion: Fusion, *, has_step: bool) -> Metadata:
+def _about(notes: Metadata, fusion: AnyFusion, *, has_step: bool) -> Metadata:
     """Add what the stack is; distances only where they are known."""
     text = stack_text(fusion.positions_um) if has_step else f"focus stack of {fusion.frames} frames"
     return notes.about(text)

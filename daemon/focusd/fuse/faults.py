@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from focusd.errors import FocusdError
-from focusd.fuse.options import KERNEL_PX, new_fusion, new_slabs, outputs
+from focusd.fuse.options import HOMOGRAPHY, KERNEL_PX, new_fusion, new_slabs, outputs
 from focusd.outputs.named import DEPTH_SUFFIXES, JPEG_SUFFIXES
 from focusd.pictures.images import SUFFIXES
 from focusd.roll import Roll
+from focusd.seeds.log_nms import LogNms
 from focusd.slabs import FOLDER as SLABS_FOLDER
 
 # A metre: no rail is longer, and depth in float32 stays exact.
@@ -73,17 +74,38 @@ def request_fault(args: argparse.Namespace, sources: Sequence[Path], roll: Roll 
         return f"--step is {args.step} um: it must be finite, not 0, and at most {_LARGEST_STEP_UM:g}"
     if args.jobs < 1:
         return f"--jobs is {args.jobs}: it must be 1 or more"
+    wrong = _laying_fault(args)
+    if wrong:
+        return wrong
     given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != KERNEL_PX]
     try:
         new_fusion(args, len(sources), roll)
         new_slabs(args, roll)
     except FocusdError as error:
         return str(error)
-    if given and args.method == "pyramid":
+    if given and args.method in ("pyramid", LogNms.method):
         named = " and --".join(given)
         sys.stderr.write(
-            f"focusd: --{named} means nothing to --method pyramid; laplacian and average use it\n"
+            f"focusd: --{named} means nothing to --method {args.method}; laplacian and average use it\n"
         )
+    return ""
+
+
+def _laying_fault(args: argparse.Namespace) -> str:
+    """Say what does not go together of how frames are laid on each other."""
+    if args.transforms is not None and args.align is not None:
+        return f"--align {args.align}: --transforms says where the frames lie; give one of the two"
+    lays_none = args.align in (None, "off") and args.transforms is None
+    if args.dust == "auto" and (lays_none or args.align == HOMOGRAPHY):
+        return "--dust auto: only --align auto, translation, similarity or affine tells how the picture moved"
+    if args.save_transforms is not None:
+        if args.save_transforms.suffix.lower() != ".json":
+            return f"--save-transforms {args.save_transforms}: the name must end in .json"
+        if lays_none or args.align == HOMOGRAPHY:
+            return "--save-transforms: needs --align auto, translation, similarity or affine"
+    for name, has_it in (("slabs", args.slabs is not None), ("refine", args.refine)):
+        if has_it and args.method == LogNms.method:
+            return f"--{name}: not with --method {LogNms.method}; use pyramid"
     return ""
 
 

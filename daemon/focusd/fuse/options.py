@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from focusd.flats import shading_of
-from focusd.fuse.passes import Treatment
+from focusd.fuse.matching import Matching
+from focusd.fuse.passes import AnyFusion, Treatment
 from focusd.fusion import Fusion, Method
 from focusd.fusion.prefer import Prefer
 from focusd.fusion.rule import Mode
+from focusd.register.aligner import MODES
+from focusd.register.correction import ODD_POLICIES, Correction
+from focusd.register.registration import Registration
 from focusd.roll import Roll
+from focusd.seeds.log_nms import LogNms
 from focusd.slab_plan import SlabPlan
 from focusd.slabs import Slabs
+from focusd.sources import Source
+from focusd.transforms import read_transforms
 
+METHODS = (*get_args(Method), LogNms.method)
+HOMOGRAPHY = "homography"
 KERNEL_PX = 5
 """Side of a kernel that nobody set."""
 
@@ -51,10 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--method",
-        choices=get_args(Method),
+        choices=METHODS,
         default="pyramid",
         help="pyramid: power-weighted Laplacian pyramid; laplacian: sharpest pixel; average: mean weighted "
-        "by sharpness (default: %(default)s)",
+        "by sharpness; log-nms: the frame of the largest Laplacian of Gaussian over all channels (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "-g",
@@ -82,8 +93,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write each frame's sharpness map and the selection map (blue first, red last) to DIR; without "
         "DIR beside the output",
     )
-    parser.add_argument(
-        "--align", choices=("off",), default="off", help="alignment of the frames (default: %(default)s)"
+    laid = parser.add_argument_group("frames laid on each other")
+    laid.add_argument(
+        "--align",
+        choices=(*MODES, HOMOGRAPHY),
+        help="what of the frames' place may be corrected; auto finds out, and says so; homography does it by "
+        "features, as other programs do (default: the run's; off, but log-nms then shifts frames by itself)",
+    )
+    laid.add_argument(
+        "--transforms",
+        type=Path,
+        metavar="FILE",
+        help="lay the frames as another stack's lay, by the file that --save-transforms or a run wrote",
+    )
+    laid.add_argument(
+        "--save-transforms", type=Path, metavar="FILE", help="write to FILE (.json) where each frame lies"
+    )
+    laid.add_argument(
+        "--border",
+        choices=("crop", "mark"),
+        help="what not all cover: cut off, or shown in a mask by the output (default: the run's, or crop)",
+    )
+    laid.add_argument("--gain", choices=("off", "auto"), help="even flicker out (default: the run's; off)")
+    laid.add_argument(
+        "--odd",
+        choices=ODD_POLICIES,
+        help="look for frames that do not go with the others, and fuse, skip, or stop at them (default: the "
+        "run's; off)",
+    )
+    laid.add_argument(
+        "--dust",
+        choices=("off", "auto"),
+        default="off",
+        help="find dust and hot pixels of the sensor and, where the picture moved across them, read the "
+        "files once more without; needs --align (default: %(default)s)",
     )
     parser.add_argument(
         "--step",
@@ -172,10 +215,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def outputs(args: argparse.Namespace) -> list[Path]:
     """Files a request names to be written."""
-    return [path for path in (args.output, args.depth) if path is not None]
+    return [path for path in (args.output, args.depth, args.save_transforms) if path is not None]
 
 
-def new_fusion(args: argparse.Namespace, frames: int, roll: Roll | None = None) -> Fusion:
+def new_fusion(args: argparse.Namespace, frames: int, roll: Roll | None = None) -> AnyFusion:
     """Make the empty fusion that a request asks for, for so many frames or for those of a run.
 
     Raises
@@ -183,6 +226,8 @@ def new_fusion(args: argparse.Namespace, frames: int, roll: Roll | None = None) 
     FusionError
         A kernel outside its range.
     """
+    if args.method == LogNms.method:
+        return LogNms(bits=args.frame_bits, align=args.align is None and args.transforms is None)
     ends_um = roll.ends_um if roll is not None else (0.0, (frames - 1) * (args.step or 1.0))
     return Fusion(
         method=args.method,
@@ -217,9 +262,41 @@ def new_treatment(args: argparse.Namespace, roll: Roll | None = None) -> Treatme
         Files that nothing can be corrected by, named.
     """
     flat, dark = args.flat, args.dark
-    if flat is None and dark is None and roll is not None:
+    if flat is None and dark is None and roll is not None and roll.is_fused_light:
         flat, dark = (
             path if (path := roll.folder / name).is_file() else None for name in ("flat.tif", "dark.tif")
         )
     shading = None if flat is None and dark is None else shading_of(flat, dark)
-    return Treatment(args.jobs, shading=shading)
+    return Treatment(args.jobs, shading=shading, correction=correction_of(args, roll))
+
+
+def correction_of(args: argparse.Namespace, roll: Roll | None = None) -> Correction:
+    """Say what is done to frames before they are fused: what the run did, where nothing is said."""
+    was = roll.correction if roll is not None else Correction()
+    return Correction(
+        align="off" if args.align == HOMOGRAPHY else args.align or was.align,
+        gain=was.gain if args.gain is None else args.gain == "auto",
+        odd=args.odd or was.odd,
+        dust=args.dust == "auto",
+    )
+
+
+def new_registration(
+    args: argparse.Namespace, correction: Correction, roll: Roll | None = None
+) -> Registration[Source] | Matching | None:
+    """Make what lays frames on each other; None where nothing is to be done.
+
+    Raises
+    ------
+    FocusdError
+        A file of transforms that cannot be used.
+    """
+    border = args.border or (roll.border if roll is not None else "crop")
+    if args.align == HOMOGRAPHY:
+        return Matching(border=border)
+    known = args.transforms
+    if known is None and args.align is None and roll is not None:
+        known = roll.transforms
+    if known is not None:
+        return Registration(replace(correction, align="off"), table=read_transforms(known), border=border)
+    return Registration(correction, border=border) if correction.is_any else None

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from tqdm import tqdm
 
 from focusd.errors import FocusdError, FrameLost, FrameMismatch, FusionError
-from focusd.fusion import Fusion, Method
+from focusd.fusion import Fusion
 from focusd.fusion.refine import Refinement
-from focusd.needs import FrameForm, fusion_needs
+from focusd.needs import FrameForm, correction_bytes, fusion_needs
 from focusd.outputs.named import TIFF_SUFFIXES
 from focusd.outputs.sharpness import write_sharpness
 from focusd.pictures.kinds import RAW_SUFFIXES
@@ -20,7 +21,10 @@ from focusd.pictures.planes import Planes
 from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import Image, to_bgr
 from focusd.pictures.shading import Shading
+from focusd.register.correction import Correction
+from focusd.register.registration import Odd, Ready
 from focusd.room import NoRoom, megabytes, read_room
+from focusd.seeds.log_nms import LogNms
 from focusd.slabs import Slabs
 from focusd.sources import Source, each_in_turn
 
@@ -28,6 +32,19 @@ from focusd.sources import Source, each_in_turn
 _RAW_BYTES_PER_PIXEL = 16
 
 LeaveOut = Callable[[Source, FocusdError], None]
+AnyFusion = Fusion | LogNms
+
+
+class Registering(Protocol):
+    """What lays frames on each other before they are fused; see `focusd.register.registration`."""
+
+    def take(
+        self, tag: Source, frame: Image | Planes, position_um: float, *, number: int, name: str
+    ) -> list[Ready[Source] | Odd[Source]]:
+        """Take in a frame; return what is ready."""
+
+    def finish(self) -> list[Ready[Source] | Odd[Source]]:
+        """Return what was held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +59,14 @@ class Treatment:
         How raw files are developed; by default as the first asks for.
     shading : Shading, optional
         Flat field and dark frame, taken out of each.
+    correction : Correction
+        What lays them on each other.
     """
 
     jobs: int = 1
     rendering: RawRendering = field(default_factory=RawRendering)
     shading: Shading | None = None
+    correction: Correction = field(default_factory=Correction)
 
     def corrected(self, frame: Image | Planes) -> Image | Planes:
         """Take the shading out of a frame, in its own memory."""
@@ -55,10 +75,11 @@ class Treatment:
 
 def fuse_files(
     sources: Sequence[Source],
-    fusion: Fusion,
+    fusion: AnyFusion,
     treatment: Treatment,
     maps: Path | None = None,
     *,
+    registration: Registering | None = None,
     slabs: Slabs | None = None,
     leave_out: LeaveOut | None = None,
 ) -> tuple[Source, ...]:
@@ -68,12 +89,14 @@ def fuse_files(
     ----------
     sources : sequence of Source
         In the order they shall be added.
-    fusion : Fusion
+    fusion : Fusion or LogNms
         What to add them to.
     treatment : Treatment
         How they become frames.
     maps : Path, optional
         Folder for the sharpness maps.
+    registration : Registering, optional
+        Lays each on the others first. Frames that it finds odd are named on stderr.
     slabs : Slabs, optional
         What to add them to as well.
     leave_out : callable, optional
@@ -88,33 +111,16 @@ def fuse_files(
     ------
     NoRoom
         Fusing takes more memory than there is; nothing has been fused.
+    OddFrame
+        A frame that is odd, by the policy stop.
     FocusdError
         Without `leave_out`: the first file that cannot be read or fused, named.
     """
-    used: list[Source] = []
-    paths = [source.path for source in sources]
     with tqdm(total=len(sources), desc="fusing", unit="frame", file=sys.stderr) as progress:
+        way = _Pass(sources, fusion, treatment, maps, registration, slabs, leave_out)
 
-        def use(number: int, path: Path, frame: Image | Planes) -> None:
-            if not used:
-                _require_room(frame, paths, fusion.method, treatment, slabs.open_at_once if slabs else 0)
-            source = sources[number]
-            try:
-                frame = treatment.corrected(frame)
-                fusion.add(frame, source.position_um)
-            except FusionError as error:
-                if leave_out is None:
-                    raise _named(error, path, used[0].path if used else path) from error
-                leave_out(source, error)
-                progress.update()
-                return
-            used.append(source)
-            if slabs is not None:
-                slabs.add(source.stop, frame, source.position_um, fusion)
-            if maps is not None:
-                name = f"sharpness-{number:04d}-{path.stem}.png"
-                rows, cols = frame.shape[:2]
-                write_sharpness(maps / name, fusion.sharpness(), (rows, cols))
+        def use(number: int, _: Path, frame: Image | Planes) -> None:
+            way.use(number, frame)
             progress.update()
 
         def spoiled(number: int, _: Path, error: FrameLost) -> None:
@@ -123,12 +129,88 @@ def fuse_files(
             leave_out(sources[number], error)
             progress.update()
 
+        paths = [source.path for source in sources]
         each_in_turn(paths, use, jobs=treatment.jobs, spoiled=spoiled, rendering=treatment.rendering)
-    return tuple(used)
+        way.finish()
+    return tuple(way.used)
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One way through a stack's files: what is done with each frame."""
+
+    sources: Sequence[Source]
+    fusion: AnyFusion
+    treatment: Treatment
+    maps: Path | None
+    registration: Registering | None
+    slabs: Slabs | None
+    leave_out: LeaveOut | None
+    used: list[Source] = field(default_factory=list)
+    _has_room: bool = False
+
+    def use(self, number: int, frame: Image | Planes) -> None:
+        if not self._has_room:
+            _require_room(frame, self)
+            self._has_room = True
+        source = self.sources[number]
+        try:
+            frame = self.treatment.corrected(frame)
+            if self.registration is None:
+                ready: list[Ready[Source] | Odd[Source]] = [Ready(source, frame)]
+            else:
+                ready = self.registration.take(
+                    source, frame, source.position_um, number=source.stop, name=source.path.name
+                )
+        except FusionError as error:
+            self._refuse(source, error)
+            return
+        self._settle(ready)
+
+    def finish(self) -> None:
+        if self.registration is not None:
+            self._settle(self.registration.finish())
+
+    def _settle(self, ready: Sequence[Ready[Source] | Odd[Source]]) -> None:
+        for each in ready:
+            match each:
+                case Ready(source, frame):
+                    self._fuse(source, frame)
+                case Odd(source, error, is_fused):
+                    if not is_fused and self.treatment.correction.odd == "stop":
+                        raise FusionError(
+                            f"{source.path}: {error}; nothing was written", path=str(source.path)
+                        )
+                    done = "fused all the same" if is_fused else "left out"
+                    tqdm.write(f"focusd: {source.path}: {done}: {error}", file=sys.stderr)
+
+    def _fuse(self, source: Source, frame: Image | Planes) -> None:
+        try:
+            self.fusion.add(frame, source.position_um)
+        except FusionError as error:
+            self._refuse(source, error)
+            return
+        self.used.append(source)
+        if self.slabs is not None and isinstance(self.fusion, Fusion):
+            self.slabs.add(source.stop, frame, source.position_um, self.fusion)
+        if self.maps is not None:
+            name = f"sharpness-{self.sources.index(source):04d}-{source.path.stem}.png"
+            rows, cols = frame.shape[:2]
+            write_sharpness(self.maps / name, self.fusion.sharpness(), (rows, cols))
+
+    def _refuse(self, source: Source, error: FusionError) -> None:
+        if self.leave_out is None:
+            raise _named(error, source.path, self.used[0].path if self.used else source.path) from error
+        self.leave_out(source, error)
 
 
 def refine_files(
-    sources: Sequence[Source], refinement: Refinement, treatment: Treatment, *, as_bgr: bool = False
+    sources: Sequence[Source],
+    refinement: Refinement,
+    treatment: Treatment,
+    *,
+    registration: Registering | None = None,
+    as_bgr: bool = False,
 ) -> None:
     """Go through files once more that were fused, 4:2:0 ones `as_bgr` if the picture is.
 
@@ -140,8 +222,15 @@ def refine_files(
     with tqdm(total=len(sources), desc="refining", unit="frame", file=sys.stderr) as progress:
 
         def use(number: int, _: Path, frame: Image | Planes) -> None:
+            source = sources[number]
             frame = treatment.corrected(frame)
-            refinement.add(to_bgr(frame) if as_bgr else frame, sources[number].position_um)
+            ready: list[Ready[Source] | Odd[Source]] = [Ready(source, frame)]
+            if registration is not None:
+                name = source.path.name
+                ready = registration.take(source, frame, source.position_um, number=source.stop, name=name)
+            for each in ready:
+                if isinstance(each, Ready):
+                    refinement.add(to_bgr(each.frame) if as_bgr else each.frame, source.position_um)
             progress.update()
 
         paths = [source.path for source in sources]
@@ -154,10 +243,10 @@ def _named(error: FusionError, path: Path, first: Path) -> FusionError:
     return FusionError(f"{path}: {error}", path=str(path))
 
 
-def _require_room(
-    frame: Image | Planes, paths: Sequence[Path], method: Method, treatment: Treatment, slabs: int
-) -> None:
+def _require_room(frame: Image | Planes, way: _Pass) -> None:
     """Refuse a stack that takes more memory than there is."""
+    treatment, paths = way.treatment, [source.path for source in way.sources]
+    slabs = way.slabs.open_at_once if way.slabs else 0
     form, jobs, shading = FrameForm.of(frame), treatment.jobs, treatment.shading
     # While a frame is decoded its file is in memory too, and of a TIFF a strip, which may be the whole.
     decoding_bytes = max(path.stat().st_size for path in paths)
@@ -167,9 +256,11 @@ def _require_room(
     elif suffixes & TIFF_SUFFIXES:
         decoding_bytes += form.nbytes
     constant_bytes = 0 if shading is None else shading.nbytes
+    if way.registration is not None:
+        constant_bytes += correction_bytes(form, treatment.correction)
 
     def needed_bytes(alive: int) -> int:
-        needs = fusion_needs(form, method, waiting=alive - 1, slabs=slabs)
+        needs = fusion_needs(form, way.fusion.method, waiting=alive - 1, slabs=slabs)
         return needs.memory_bytes + constant_bytes + alive * decoding_bytes
 
     room = read_room(paths[0].parent)

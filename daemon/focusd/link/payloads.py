@@ -14,6 +14,8 @@ from focusd.config import LightName, OpticsConfig
 from focusd.errors import PlanError, RequestError
 from focusd.job import FusionMode, JobSettings, KeepFrames, Preference
 from focusd.plan import MAX_STOPS, ZPlan
+from focusd.register.aligner import Mode
+from focusd.register.correction import Border, OddPolicy
 from focusd.schema import Strict, complaints
 from focusd.series import TimePlan
 from focusd.slab_plan import LARGEST_SLAB
@@ -29,6 +31,7 @@ Distance = Annotated[float, Field(ge=0, le=1e7)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 Positions = Annotated[tuple[Micrometres, ...], Field(strict=False, max_length=MAX_STOPS)]
 ShortText = Annotated[str, Field(max_length=256)]
+RunId = Annotated[str, Field(pattern=r"^\d{8}-\d{6}-\d{4}$")]
 
 
 class Request(Strict):
@@ -126,6 +129,14 @@ class JobStart(Request):
         None, description="end that wins where two depths answer about alike; high positions are in front"
     )
     fusion_mode: FusionMode | None = Field(None, description="fast: a little less of a picture, sooner")
+    align: Mode | None = Field(None, description="what of the frames' place may be corrected; auto finds out")
+    gain: bool | None = Field(None, description="even flicker of the lamp out")
+    odd_frames: OddPolicy | None = Field(
+        None,
+        description="a frame unlike its neighbours: fuse it, skip it (or take it again), or stop",
+    )
+    border: Border | None = Field(None, description="what not all frames cover: cut off, or told by a mask")
+    transforms: RunId | None = Field(None, description="id of a run whose frames lay as these will")
     keep_frames: KeepFrames | None = Field(
         None, description="frames kept in the run's folder: as they came, or as JPEG"
     )
@@ -171,7 +182,7 @@ class Move(Request):
 class JobRef(Request):
     """``job/cancel``, ``job/pause``, ``job/resume``: of the running job, or of the one named."""
 
-    id: Annotated[str, Field(pattern=r"^\d{8}-\d{6}-\d{4}$")] | None = None
+    id: RunId | None = None
     job_id: ShortText | None = None
 
 

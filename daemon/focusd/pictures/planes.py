@@ -57,3 +57,7 @@ class Planes:
     def nbytes(self) -> int:
         """Memory of the samples, bytes."""
         return self.luma.nbytes + self.blue.nbytes + self.red.nbytes
+
+    def copy(self) -> Planes:
+        """Return the same samples in memory of their own."""
+        return Planes(self.luma.copy(), self.blue.copy(), self.red.copy())
