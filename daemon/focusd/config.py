@@ -138,7 +138,7 @@ class StackConfig(Strict):
     align: Mode = Field("off", description="what of the frames' place may be corrected; auto finds out")
     gain: bool = Field(False, description="even flicker of the lamp out")
     odd_frames: OddPolicy = Field(
-        "off",
+        "fuse",
         description="a frame unlike its neighbours: fuse it, skip it (or take it again), or stop",
     )
     border: Border = Field("crop", description="what not all frames cover: cut off, or told by a mask")

@@ -103,7 +103,8 @@ def _scene(name: str, movement: str, frames: int, megapixels: float) -> None:
     unit = 1e9 / (shape[0] * shape[1])
     print(
         f"{name:9s} {movement:7s} {aligner.decision.model:11s} off by {rms_px:.3f} px rms, "
-        f"{errors[-1]:.3f} at the end; PSNR {scores[0]:.2f} found, {scores[1]:.2f} true, {scores[2]:.2f} off; refused {refused}; "
+        f"{errors[-1]:.3f} at the end; PSNR {scores[0]:.2f} found, {scores[1]:.2f} true, "
+        f"{scores[2]:.2f} off; refused {refused}; "
         f"{np.median(place_s) * unit:.1f} + {np.median(warp_s) * unit:.1f} ms/MP",
         flush=True,
     )

@@ -162,13 +162,15 @@ def test_flicker_is_evened_out():
 
 
 def test_dust_is_found_where_the_picture_moved_across_it():
-    made, frames = stack(drift_px=30.0, dust_spots=6)
+    flaws = Flaws(drift_px=14.0, dust_spots=40)
+    made = stack_named("scene-b", seed=3, noise=2.0, frames=FRAMES, megapixels=0.2, flaws=flaws)
+    frames = [made.frame(index) for index in range(FRAMES)]
     first = Registration(Correction(align="translation", dust=True))
     once = [each for each in run(first, frames) if isinstance(each, Ready)]
     dust = first.found_dust()
     assert dust.spots
     twice = [each for each in run(first.again(dust), frames) if isinstance(each, Ready)]
-    clean = made.spoiled(Flaws(drift_px=30.0))
+    clean = made.spoiled(Flaws(drift_px=14.0))
     rectangle = first.rectangle()
     part = (rectangle.rows, rectangle.cols)
 
