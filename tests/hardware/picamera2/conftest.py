@@ -28,10 +28,7 @@ def _missing() -> str | None:
     if platform.machine() != "x86_64":
         return "libcamera's virtual camera is built for x86_64"
     if not (_LIBCAMERA / "lib").is_dir():
-        return (
-            f"no {_LIBCAMERA}: run .ci/libcamera as root, with FOCUSD_HARDWARE set to the folder of "
-            "libcamera-virtual-py311-amd64.tar.xz"
-        )
+        return f"no {_LIBCAMERA}: run .ci/libcamera as root"
     if not (_VENV / "made").exists():
         return f"no picamera2 in {_VENV}: run .ci/libcamera (it needs Python 3.11)"
     return None
