@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # What the tests want from the system; installed where root or sudo allows it.
-SYSTEM := mosquitto mosquitto_pub:mosquitto-clients gcc /usr/include/stdint.h:libc6-dev \
+SYSTEM := mosquitto mosquitto_pub:mosquitto-clients chromium gcc /usr/include/stdint.h:libc6-dev \
 	libturbojpeg.so.0:libturbojpeg0
 # And what runs the kernel as an ARM would.
 CROSS := aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/include/stdint.h:libc6-dev-arm64-cross \
