@@ -145,9 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--config", type=Path, required=True, metavar="FILE")
     add_overrides(run)
     run.set_defaults(command=_run)
-    release = commands.add_parser(
-        "release", help="motor, shutter and lights off, whoever left them on"
-    )
+    release = commands.add_parser("release", help="motor, shutter and lights off, whoever left them on")
     release.add_argument("--config", type=Path, required=True, metavar="FILE")
     release.set_defaults(command=_release)
     check = commands.add_parser("check", help="print every error of a configuration file")
