@@ -13,7 +13,7 @@ import pytest
 
 from focusd.clock import BeatingClock
 from focusd.config import parse_config, read_toml
-from focusd.darkroom import Darkroom
+from focusd.easel import Easel
 from focusd.runner import Runner, Signals
 from focusd.service import Service
 from focusd_sim.clock import PacedClock
@@ -89,7 +89,7 @@ def test_sigterm_leaves_the_motor_off(mosquitto: Mosquitto, tmp_path: Path, hand
     assert not [t for t in threading.enumerate() if t.name in ("job", "fuse")]
 
 
-@pytest.mark.parametrize(("owner", "method", "thread"), [(Darkroom, "_fuse", "fuse"), (Runner, "run", "job")])
+@pytest.mark.parametrize(("owner", "method", "thread"), [(Easel, "take", "fuse"), (Runner, "run", "job")])
 def test_a_thread_that_dies_ends_the_daemon_with_the_motor_off(
     mosquitto: Mosquitto,
     tmp_path: Path,
