@@ -105,7 +105,7 @@ def match(
         if shutter.light == light:
             key = place if shutter.number is None else (shutter.stop, shutter.number)
             chosen.pop(key, None)
-            chosen[key] = Source(path, shutter.position_um, shutter.stop)
+            chosen[key] = Source(path, shutter.position_um, shutter.stop, shutter.number or 0)
     return tuple(chosen.values()), notes
 
 

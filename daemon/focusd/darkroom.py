@@ -166,8 +166,10 @@ class Darkroom:
             The emergency stop was pressed meanwhile.
         CameraError
             Too many frames in a row could not be fused.
+        OddFrame
+            One was odd, and that ends the stack.
         FocusdError
-            The stack does not fit this machine.
+            The stack does not fit this machine, or not the transforms it shall be laid by.
         """
         easel = self._easel
         if easel.refusal is not None:
@@ -194,11 +196,15 @@ class Darkroom:
         ------
         Stopped
             The emergency stop was pressed meanwhile.
+        FocusdError
+            As for `deliver`: no more frames are taken, so that second tries are of no use.
         """
         if settled:
             order = _CatchUp()
             self._tray.put(order)
             self._tray.wait(order.reply, "while the last frames were fused")
+        if self._easel.refusal is not None:
+            raise self._easel.refusal
         shots = []
         while not self._easel.newly_spoiled.empty():
             shots.append(self._easel.newly_spoiled.get())

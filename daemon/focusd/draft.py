@@ -8,17 +8,19 @@ from typing import Any
 
 from focusd.camera_spec import frame_form
 from focusd.config import Config
-from focusd.errors import NotHomed, PlanError, RequestError
+from focusd.errors import FocusdError, NotHomed, PlanError, RequestError
 from focusd.estimate import Estimate, Estimator
 from focusd.job import JobSettings
 from focusd.light_spec import check_turns, lit_stop_s, steady_s
 from focusd.link.payloads import JobStart, Settings
+from focusd.needs import correction_bytes
 from focusd.orders import RigState
 from focusd.plan import StackPlan, ZPlan
+from focusd.register.table import TransformTable
 from focusd.room import NoRoom, Room, read_room
 from focusd.schema import did_you_mean
 from focusd.series import TimePlan
-from focusd.transforms import TRANSFORMS_NAME
+from focusd.transforms import TRANSFORMS_NAME, read_transforms
 
 # Fields that say nothing about the stack itself.
 _ASIDE = {"transaction", "job_id", "expires_at", "metadata", "time_plan", "force"}
@@ -151,14 +153,14 @@ class Drafter:
             settings = replace(settings, settle_s=effective["settle_s"])
         if request.return_to is None:
             settings = replace(settings, return_to=self._config.stack.return_to)
-        self._check_transforms(settings)
+        table = self._transforms(settings)
         settings = self._with_slabs(settings)
         stack = self._config.stack
         settings = replace(
             settings,
             prefer=settings.prefer or stack.prefer,
             fusion_mode=settings.fusion_mode or stack.fusion_mode,
-            align=settings.align or stack.align,
+            align="off" if table is not None else settings.align or stack.align,
             gain=stack.gain if settings.gain is None else settings.gain,
             odd_frames=settings.odd_frames or stack.odd_frames,
             border=settings.border or stack.border,
@@ -188,7 +190,13 @@ class Drafter:
         time_plan = None if request.time_plan is None else request.time_plan.as_plan()
         draft = Draft(z_plan, plan, settings, estimate, facts, time_plan)
         shortages = room.shortages(estimate.memory_bytes, draft.disk_bytes)
-        facts |= {"fits": not shortages, "warnings": [str(shortage) for shortage in shortages]}
+        warnings = [str(shortage) for shortage in shortages]
+        if table is not None and (unknown := set(range(len(plan))) - {row.number for row in table.rows}):
+            warnings.append(
+                f"transforms {settings.transforms} does not name {len(unknown)} of {len(plan)} stops, the "
+                f"first {min(unknown)}: their frames will be left out"
+            )
+        facts |= {"fits": not shortages, "warnings": warnings}
         if time_plan is not None:
             self._add_series(draft, time_plan)
         return draft
@@ -244,7 +252,12 @@ class Drafter:
     def _foresee(self, plan: StackPlan, settings: JobSettings, from_um: float) -> Estimate:
         """Estimate one stack, with the light that is switched on before it."""
         estimate = self._estimator.of(plan, settings, from_um)
-        return replace(estimate, time_s=estimate.time_s + steady_s(self._config.lights))
+        memory_bytes, form = estimate.memory_bytes, self._estimator.frame
+        if memory_bytes is not None and form is not None:
+            is_laid = settings.transforms is not None
+            memory_bytes += correction_bytes(form, settings.correction, is_laid=is_laid)
+        time_s = estimate.time_s + steady_s(self._config.lights)
+        return replace(estimate, time_s=time_s, memory_bytes=memory_bytes)
 
     def _look_s(self, plan: StackPlan, settings: JobSettings, from_um: float) -> float:
         """Return what the test frame and the way by it take before the first stack, s."""
@@ -262,18 +275,29 @@ class Drafter:
         at_it_s = self._estimator.pace.settle_of(settings) + self._estimator.stop_s(one)
         return by_it_s - straight_s + at_it_s
 
-    def _check_transforms(self, settings: JobSettings) -> None:
-        """Refuse a run that does not say where its frames lie, before anything moves."""
+    def _transforms(self, settings: JobSettings) -> TransformTable | None:
+        """Read what the run that a request names says of its frames, before anything moves.
+
+        Raises
+        ------
+        RequestError
+            It says nothing, or the request asks for an alignment as well.
+        """
         if settings.transforms is None:
-            return
+            return None
         if settings.align not in (None, "off"):
             raise RequestError(f"align is {settings.align}: transforms says where the frames lie; give one")
-        if not (self._config.data.dir / "runs" / settings.transforms / TRANSFORMS_NAME).is_file():
+        path = self._config.data.dir / "runs" / settings.transforms / TRANSFORMS_NAME
+        if not path.is_file():
             raise RequestError(
-                f"transforms is {settings.transforms}: no such run, or one that was not aligned; name one of "
-                f"whose folder {TRANSFORMS_NAME} is",
+                f"transforms is {settings.transforms}: no such run, or one that was not aligned; name one "
+                f"whose folder has a {TRANSFORMS_NAME}",
                 "no_transforms",
             )
+        try:
+            return read_transforms(path)
+        except FocusdError as error:
+            raise RequestError(f"transforms is {settings.transforms}: {error}", "no_transforms") from error
 
     def _with_slabs(self, settings: JobSettings) -> JobSettings:
         """Fill in how the stack is cut; the configuration's overlap goes with its own slab alone.

@@ -29,7 +29,7 @@ from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import Image
 from focusd.pictures.shading import Shading
 from focusd.register.crop import crop
-from focusd.register.registration import Odd, OddFrame, Ready, Registration
+from focusd.register.registration import Odd, OddFrame, Ready, Registration, Unfit
 from focusd.register.table import TransformTable
 from focusd.rig import Frame, Shot
 from focusd.slabs import Slab, Slabs
@@ -75,6 +75,7 @@ class FrameOdd:
 FuseReport = Picture | FrameFused | FrameSpoiled | FrameOdd | Trouble
 Taken = tuple[Shot, str]
 """A shot and its frame's name: what goes with a frame through its registration."""
+_Out = Ready[Taken] | Odd[Taken] | Unfit[Taken]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ class _Plate:
     metadata: Metadata
     table: TransformTable | None = None
     mask: npt.NDArray[np.uint8] | None = None
+    # The first frame's rows and columns it was cut to; slabs are whole.
+    cut: dict[str, int] | None = None
 
 
 class Easel:
@@ -174,6 +177,7 @@ class Easel:
         self.newly_spoiled: queue.SimpleQueue[Shot] = queue.SimpleQueue()
         """Shots that could not be used; for any thread to take from."""
         self._rendering = RawRendering()
+        self._admitted = False
         self._plate: _Plate | None = None
         self._planes: Planes | None = None
         self._metadata = Metadata()
@@ -219,19 +223,30 @@ class Easel:
     def take(self, shot: Shot, frame: Frame) -> None:
         """Fuse a frame, or hold it back until the next shows whether it is odd; what fails is told."""
         if self.refusal is not None:
+            # An odd frame ended the stack: what comes after it is not in the picture.
+            self._spoiled.add((shot.stop_index, shot.number))
             return
-        taken = (shot, frame.name)
+        taken, registration = (shot, frame.name), self._registration
         try:
             image = self._image_of(frame)
-            if self.fusion.frames == 0 and not self._fits(image, frame):
+            if not self._admitted:
+                self._admitted = self._fits(image, frame)
+            if not self._admitted:
                 return
-            if self._registration is None:
-                ready: list[Ready[Taken] | Odd[Taken]] = [Ready(taken, image)]
+            if registration is None:
+                ready: list[_Out] = [Ready(taken, image)]
             else:
-                ready = self._registration.take(
-                    taken, image, shot.position_um, number=shot.stop_index, name=frame.name
+                ready = registration.take(
+                    taken,
+                    image,
+                    shot.position_um,
+                    number=shot.stop_index,
+                    shot=shot.number,
+                    name=frame.name,
                 )
         except (FrameLost, FusionError) as error:
+            if registration is not None:
+                registration.missed(shot.stop_index, shot.number)
             self._spoil(taken, error)
             return
         self._settle(ready)
@@ -257,10 +272,9 @@ class Easel:
         if self.fusion.frames:
             fusion, self.fusion = self.fusion, Fusion()  # makes room for the maps at full size
             metadata = self._metadata.about(stack_text(fusion.positions_um))
-            self._plate = self._cropped(
-                _Plate(fusion.image(), fusion.relief(), fusion.frames, fusion.white, metadata)
-            )
+            self._plate = _Plate(fusion.image(), fusion.relief(), fusion.frames, fusion.white, metadata)
             del fusion
+            self._plate = self._cropped(self._plate)
         plate = self._plate
         if plate is None:
             return Prints(None, 0, spoiled, stops)
@@ -277,11 +291,11 @@ class Easel:
                 write_png(folder / "covered.png", plate.mask)
         except OSError as error:
             raise FocusdError(f"{folder}: {error.strerror}; is the disk full?") from error
-        laid = None if self._registration is None else self._registration.as_json()
+        laid = None if self._registration is None else self._registration.as_json() | {"cropped": plate.cut}
         # After the picture, which comes first where the disk is short.
         return Prints(result, plate.frames, spoiled, stops, self._last_slabs(), laid)
 
-    def _settle(self, ready: list[Ready[Taken] | Odd[Taken]]) -> None:
+    def _settle(self, ready: list[_Out]) -> None:
         """Fuse what is ready, and tell what is odd."""
         for each in ready:
             match each:
@@ -294,6 +308,8 @@ class Easel:
                         self._show(taken[0], image)
                 case Odd(taken, odd, is_fused):
                     self._tell_odd(taken, odd, is_fused=is_fused)
+                case Unfit(taken, unfit):
+                    self._spoil(taken, unfit)
 
     def _show(self, shot: Shot, image: Image | Planes) -> None:
         """Note that a frame is in the picture, and show it now and then."""
@@ -322,8 +338,11 @@ class Easel:
     def _spoil(self, taken: Taken, error: FocusdError) -> None:
         shot, name = taken
         self._spoiled.add((shot.stop_index, shot.number))
-        self.spoiled_in_a_row |= {(shot.stop_index, shot.number)}
-        self.newly_spoiled.put(shot)
+        # Where another stack's frames say nothing of a stop, the camera is not at fault, and a second try
+        # gives no more.
+        if error.values.get("reason") != "unknown":
+            self.spoiled_in_a_row |= {(shot.stop_index, shot.number)}
+            self.newly_spoiled.put(shot)
         self._post(FrameSpoiled(shot.stop_index, name, str(error)))
 
     def _cut(self, shot: Shot, image: Image | Planes) -> None:
@@ -358,12 +377,14 @@ class Easel:
 
     def _fits(self, image: Image | Planes, frame: Frame) -> bool:
         """Ask whether a stack of such frames has room; a refusal is kept for whoever asks next."""
-        if self._admit is not None:
-            try:
+        try:
+            if self._registration is not None:
+                self._registration.require(image)
+            if self._admit is not None:
                 self._admit(FrameForm.of(image, encoded=frame.encoded is not None))
-            except FocusdError as error:
-                self.refusal = error
-                return False
+        except FocusdError as error:
+            self.refusal = error
+            return False
         return True
 
     def _cropped(self, plate: _Plate) -> _Plate:
@@ -383,7 +404,8 @@ class Easel:
         if cut is None or cut.shape == image.shape[:2]:
             return plate
         image = crop(image, cut)
-        return replace(plate, image=image, relief=plate.relief.cropped(cut.rows, cut.cols))
+        relief = plate.relief.cropped(cut.rows, cut.cols)
+        return replace(plate, image=image, relief=relief, cut=cut.as_json())
 
     def _jpeg(self, image: Image | Planes, quality: int, white: int | None = None) -> bytes:
         return encode_jpeg(image, quality=quality, limit_bytes=self._limit_bytes(), white=white)

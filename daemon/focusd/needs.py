@@ -37,8 +37,10 @@ _CLASSICAL: dict[str, dict[str, tuple[float, float, float]]] = {
     "average": {"grey": (26.0, 20.0, 14.0), "colour": (34.0, 45.0, 16.0)},
     "log-nms": {"grey": (16.0, 27.0, 12.0), "colour": (20.0, 44.0, 10.0)},
 }
-# A frame held back, and one warped; what dust is learnt by; outlines and block means.
-_DUST_BYTES_PER_PIXEL, _OUTLINES_BYTES = 2.0, 12_000_000
+# Beside a frame held back and one warped: the smaller pictures that a frame is looked at by, that its place
+# is searched by, and that dust is learnt by; outlines and block means that are kept.
+_LOOKING_BYTES_PER_PIXEL, _SEARCHING_BYTES_PER_PIXEL, _DUST_BYTES_PER_PIXEL = 4.5, 3.0, 2.0
+_HOT_BYTES_PER_SAMPLE, _OUTLINES_BYTES = 2.0, 12_000_000
 # Depth is worked out in bands of rows, which take this on top of the result.
 _BANDS_BYTES = 10_000_000
 # Strips that rows are worked on in, whatever the frame's size.
@@ -212,7 +214,7 @@ def fusion_needs(
     return Needs(state_bytes, working_bytes, frames, result_bytes, slabs_bytes=slabs_bytes)
 
 
-def correction_bytes(frame: FrameForm, correction: Correction) -> int:
+def correction_bytes(frame: FrameForm, correction: Correction, *, is_laid: bool = False) -> int:
     """Foresee the memory that laying frames on each other takes beside fusing them: an upper bound.
 
     Parameters
@@ -221,12 +223,16 @@ def correction_bytes(frame: FrameForm, correction: Correction) -> int:
         What is laid.
     correction : Correction
         How.
+    is_laid : bool
+        By another stack's transforms.
     """
-    if not correction.is_any:
+    if not (correction.is_any or is_laid):
         return 0
-    held = (correction.align != "off") + (correction.odd in ("skip", "stop")) + correction.gain
-    dust = _DUST_BYTES_PER_PIXEL * correction.dust
-    return _OUTLINES_BYTES + held * frame.nbytes + _whole(frame.pixels * dust)
+    held = (is_laid or correction.align != "off") + (correction.odd in ("skip", "stop"))
+    dust = _DUST_BYTES_PER_PIXEL + _HOT_BYTES_PER_SAMPLE * _SAMPLES_PER_PIXEL[frame.colour]
+    per_pixel = _LOOKING_BYTES_PER_PIXEL + dust * correction.dust
+    per_pixel += _SEARCHING_BYTES_PER_PIXEL * (correction.align != "off")
+    return _OUTLINES_BYTES + held * frame.nbytes + _whole(frame.pixels * per_pixel)
 
 
 def _padded(side_px: int) -> int:

@@ -335,7 +335,8 @@ class Photographer:
             saved_bytes = needs.checkpoint_bytes if saver is not None else 0
             count = cut.count(len(plan)) if cut else 0
             memory = needs.memory_bytes + (0 if shading is None else shading.nbytes)
-            memory += correction_bytes(form, job.settings.correction)
+            is_laid = job.settings.transforms is not None
+            memory += correction_bytes(form, job.settings.correction, is_laid=is_laid)
             disk = disk_bytes(form, len(plan), saved_bytes, count)
             disk += kept_bytes(form, job.settings, len(plan), self._config.stack.retries)
             read_room(folder).require(memory, disk)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from focusd.card import Shutter, match
+from focusd.config import OpticsConfig
 from focusd.errors import FocusdError, JournalError
-from focusd.frame_index import FOLDER, INDEX_NAME, read_index
+from focusd.frame_index import FOLDER, INDEX_NAME, read_index, read_lines
 from focusd.job import FusionMode, Preference
-from focusd.journal import JOURNAL_NAME, RECORD_NAME, read_journal
+from focusd.journal import JOURNAL_NAME, RECORD_NAME, RUN_ID, read_journal
 from focusd.register.correction import Border, Correction
 from focusd.sources import Source
 from focusd.transforms import TRANSFORMS_NAME
@@ -47,7 +48,11 @@ class Roll:
     is_fused_light : bool
         Whether `light` is the one whose frames the run fused: its flat field and dark frame are of that one.
     transforms : Path or None
-        Where the frames lie, if that is known from the light that the run fused.
+        Where the frames lie, if that is known from another run, or from the light that the run fused.
+    optics : OpticsConfig or None
+        The rig's; None too where the run ended before its record was written.
+    arrivals : tuple of Source
+        Its kept frames with those that were of no use and taken again: what it looked at for odd ones.
     ends_um : tuple of (float, float)
         The plan's lowest and highest position.
     notes : tuple of str
@@ -64,6 +69,8 @@ class Roll:
     border: Border = "crop"
     is_fused_light: bool = True
     transforms: Path | None = None
+    optics: OpticsConfig | None = None
+    arrivals: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -89,13 +96,14 @@ def read_roll(folder: Path, light: str | None = None, files: Sequence[Path] = ()
     FocusdError
         No frames, no such light, a record that cannot be read, or files that do not go with the run's shots.
     """
-    settings, plan, stops = _read_record(folder)
+    settings, plan, stops, config = _read_record(folder)
     prefer: Preference
     mode: FusionMode
     try:
         lights = [str(name) for name in settings.get("lights") or ()]
         prefer, mode = _prefer(settings.get("prefer")), _mode(settings.get("fusion_mode"))
         correction, border = _correction(settings), _border(settings.get("border"))
+        optics = None if config.get("optics") is None else OpticsConfig(**config["optics"])
         positions_um = [float(position_um) for position_um in plan["positions_um"]]
         ends_um = min(positions_um), max(positions_um)
     except (LookupError, TypeError, ValueError) as error:
@@ -105,15 +113,13 @@ def read_roll(folder: Path, light: str | None = None, files: Sequence[Path] = ()
         raise FocusdError(f"--light {light}: the run has no such light; it has {names}")
     wanted = light or (lights[0] if lights else None)
     sources: tuple[Source, ...]
+    arrivals: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
     if files:
         sources, notes = match(files, _shutters(folder, stops, lights), wanted)
     elif (folder / FOLDER / INDEX_NAME).is_file():
-        sources = tuple(
-            Source(folder / FOLDER / kept.file, kept.shot.position_um, kept.shot.stop_index)
-            for kept in read_index(folder)
-            if kept.shot.light == wanted
-        )
+        arrivals = _arrivals(folder, wanted)
+        sources = tuple(source for source in arrivals if not source.is_replaced)
     else:
         raise FocusdError(
             f"{folder}: the run kept no frames (keep_frames was off); name the folder of the camera's files "
@@ -124,9 +130,49 @@ def read_roll(folder: Path, light: str | None = None, files: Sequence[Path] = ()
         raise FocusdError(
             f"{folder}: the run has no frame{of}; look into its {JOURNAL_NAME} for what happened"
         )
-    is_own, known = wanted == (lights[0] if lights else None), folder / TRANSFORMS_NAME
-    transforms = known if not is_own and known.is_file() else None
-    return Roll(folder, sources, wanted, prefer, mode, ends_um, correction, border, is_own, transforms, notes)
+    is_own = wanted == (lights[0] if lights else None)
+    transforms = _transforms(folder, settings.get("transforms"), is_own=is_own)
+    return Roll(
+        folder,
+        sources,
+        wanted,
+        prefer,
+        mode,
+        ends_um,
+        correction,
+        border,
+        is_own,
+        transforms,
+        optics,
+        arrivals,
+        notes,
+    )
+
+
+def _arrivals(folder: Path, light: str | None) -> tuple[Source, ...]:
+    """Return the kept frames of a light in the order of arrival, with those that others replaced."""
+    last = {kept.file for kept in read_index(folder)}
+    found = (
+        (folder / FOLDER / kept.file, kept.shot, kept.file not in last)
+        for kept in read_lines(folder / FOLDER / INDEX_NAME)
+        if kept.shot.light == light
+    )
+    return tuple(
+        Source(path, shot.position_um, shot.stop_index, shot.number, is_replaced=is_replaced)
+        for path, shot, is_replaced in found
+        if not is_replaced or path.is_file()
+    )
+
+
+def _transforms(folder: Path, other: object, *, is_own: bool) -> Path | None:
+    """Return the file that says where the frames lie: that of the run it was laid as, or its own."""
+    own = folder / TRANSFORMS_NAME
+    if other is None:
+        return own if not is_own and own.is_file() else None
+    if not isinstance(other, str) or not RUN_ID.fullmatch(other):
+        raise JournalError(f"{folder}: its record cannot be followed: transforms is {other!r:.60}")
+    theirs = folder.parent / other / TRANSFORMS_NAME
+    return own if own.is_file() and not theirs.is_file() else theirs
 
 
 def _prefer(word: object) -> Preference:
@@ -166,8 +212,8 @@ def _mode(word: object) -> FusionMode:
     raise ValueError(f"fusion_mode is {word!r}")
 
 
-def _read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
-    """Return settings and plan of a run, and its stops as far as they are recorded."""
+def _read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any], dict[str, Any]]:
+    """Return settings and plan of a run; and its stops and its rig's configuration, if they are recorded."""
     record, journal = folder / RECORD_NAME, folder / JOURNAL_NAME
     try:
         if record.is_file():
@@ -176,7 +222,8 @@ def _read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any
                     f"{record}: {record.stat().st_size} bytes are more than any run's record has"
                 )
             facts = json.loads(record.read_bytes())
-            return dict(facts["settings"]), dict(facts["plan"]), list(facts.get("stops") or ())
+            stops, config = list(facts.get("stops") or ()), dict(facts.get("config") or {})
+            return dict(facts["settings"]), dict(facts["plan"]), stops, config
         # The power went before the record was written.
         settings: dict[str, Any] = {}
         plan: dict[str, Any] = {}
@@ -187,9 +234,9 @@ def _read_record(folder: Path) -> tuple[dict[str, Any], dict[str, Any], list[Any
                 plan = dict(line["plan"])
     except OSError as error:
         raise JournalError(f"{record}: {error.strerror}; check the folder") from error
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise JournalError(f"{record}: it is no run's record: {error!r}") from error
-    return settings, plan, []
+    return settings, plan, [], {}
 
 
 def _shutters(folder: Path, stops: Sequence[Any], lights: Sequence[str]) -> list[Shutter]:

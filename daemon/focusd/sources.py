@@ -41,11 +41,18 @@ class Source:
         Where the frame was taken; its number times a step where nobody knows better.
     stop : int
         The stop it was taken at, from 0; else its number.
+    shot : int
+        Of those at its stop, from 0.
+    is_replaced : bool
+        It was of no use, and another was taken in its place: never fused, but a run that looked for odd
+        frames had it beside its neighbours.
     """
 
     path: Path
     position_um: float
     stop: int
+    shot: int = 0
+    is_replaced: bool = False
 
 
 def find_sources(inputs: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:

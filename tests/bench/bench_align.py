@@ -7,7 +7,8 @@ scene four stacks: still, drifting by 20 px, breathing by 3 %, and both with a t
 the model decided on, the corner's error (rms over the frames, last frame) and the luma PSNR of the picture
 fused by the places found, by the true ones, and as the frames came. Of a folder: the model, the largest
 movement of a corner, how well the last frame is known, and each frame that could not be aligned. Times are
-those of one core, ms/MP: placing, warping.
+those of one core, medians, ms/MP: placing, warping; of a folder also decoding, sketching each frame, judging
+it beside its neighbours and measuring its gain, and what all but decoding costs in multiples of decoding.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -27,7 +30,10 @@ from focusd.fusion import Fusion
 from focusd.pictures.samples import to_planes
 from focusd.register.aligner import Aligner
 from focusd.register.crop import Coverage, NothingCovered, crop
+from focusd.register.gain import GainMeter
+from focusd.register.oddity import Gate
 from focusd.register.selftest import ecc_scale_bias, scale_bias
+from focusd.register.sketch import Sketch
 from focusd.register.transform import Transform
 from focusd.register.warp import warp
 from focusd_sim.score import psnr
@@ -42,6 +48,7 @@ _MOVEMENTS = {
     "breath": (0.0, 0.03, 0.0),
     "all": (20.0, 0.03, 0.5),
 }
+_T = TypeVar("_T")
 _NOISE = 2.0
 _STEP_UM = 10.0
 
@@ -110,33 +117,54 @@ def _scene(name: str, movement: str, frames: int, megapixels: float) -> None:
     )
 
 
-def _folder(folder: Path) -> None:
-    aligner, furthest_px, residuals, place_s, warp_s = Aligner(), 0.0, [], [], []
-    coverage: Coverage | None = None
-    notes = []
-    for n, path in enumerate(sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png", ".tif"))):
-        frame = to_planes(np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR), np.uint8))
-        coverage = coverage or Coverage(frame.shape)
+class _Watch:
+    """Times of the processor, ms/MP, by what was done."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[float]] = defaultdict(list)
+
+    def time(self, what: str, do: Callable[[], _T], pixels: int) -> _T:
         began = time.process_time()
-        placement = aligner.place(frame, _STEP_UM * n)
-        placed = time.process_time()
-        warp(frame, placement.transform)
-        unit = 1e9 / (frame.shape[0] * frame.shape[1])
-        place_s.append((placed - began) * unit)
-        warp_s.append((time.process_time() - placed) * unit)
+        made = do()
+        self._found[what].append((time.process_time() - began) * 1e9 / pixels)
+        return made
+
+    def __str__(self) -> str:
+        middles = {what: float(np.median(times)) for what, times in self._found.items()}
+        beyond = (sum(middles.values()) - middles["decode"]) / middles["decode"]
+        parts = ", ".join(f"{what} {middle:.1f}" for what, middle in middles.items())
+        return f"{parts} ms/MP: {beyond:.1f} x decode"
+
+
+def _folder(folder: Path) -> None:
+    aligner, gate, meter, watch = Aligner(), Gate[int](), GainMeter(), _Watch()
+    furthest_px, residuals, notes = 0.0, [], []
+    coverage: Coverage | None = None
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".jpg", ".png", ".tif"))
+    pixels = int(np.asarray(cv2.imread(str(paths[0]), cv2.IMREAD_COLOR))[..., 0].size)
+    for n, path in enumerate(paths):
+        coded = np.frombuffer(path.read_bytes(), np.uint8)
+        decoded = watch.time("decode", partial(cv2.imdecode, coded, cv2.IMREAD_COLOR), pixels)
+        frame = to_planes(np.asarray(decoded, np.uint8))
+        coverage = coverage or Coverage(frame.shape)
+        placement = watch.time("place", partial(aligner.place, frame, _STEP_UM * n), pixels)
+        watch.time("warp", partial(warp, frame, placement.transform), pixels)
+        sketch = watch.time("sketch", partial(Sketch.of, frame), pixels)
+        watch.time("judge", partial(gate.enter, n, sketch), pixels)
+        watch.time("gain", partial(meter.measure, sketch, placement.transform.matrix), pixels)
         furthest_px = max(furthest_px, placement.transform.corner_shift_px(frame.shape))
         residuals.append(placement.residual_px)
         coverage.add(placement.transform)
         if placement.refused or placement.note:
             notes.append(f"  {path.name}: {placement.refused or placement.note}")
     try:
-        common = coverage.rectangle().shape if coverage else None
+        common: object = coverage.rectangle().shape if coverage else None
     except NothingCovered as error:
         common = str(error)
     print(
         f"{folder.name}: {aligner.decision.model}, corner {furthest_px:.2f} px at most, residual "
-        f"{np.median(residuals):.2f} px, known to {aligner.decision.sigma_px:.2f} px, common {common}; "
-        f"{np.median(place_s):.1f} + {np.median(warp_s):.1f} ms/MP\n  {aligner.decision.words}"
+        f"{np.median(residuals):.2f} px, known to {aligner.decision.sigma_px:.2f} px, common {common}\n"
+        f"  {watch}\n  {aligner.decision.words}"
     )
     print("\n".join(notes))
 

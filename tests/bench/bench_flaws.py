@@ -1,6 +1,6 @@
 """What gain, the gate for odd frames, and the search for dust give on flawed stacks, and what they cost.
 
-    nice python tests/bench/bench_flaws.py [--megapixels 0.4] [--only gain|odd|dust|cost]
+    nice python tests/bench/bench_flaws.py [--megapixels 0.4] [--only gain|odd|dust|hot|cost]
 
 Scenes of the fusion suite with noise 2, and the stacks of FOCUSD_STACKS (default ``../shared/stacks``) where
 they are there. Nothing here fails: figures alone.
@@ -209,6 +209,41 @@ def bench_dust(megapixels: float) -> None:
             )
 
 
+def bench_hot(megapixels: float) -> None:
+    """Hot pixels, 12 to 200 levels on one colour or on all, at several drifts, and none; luma PSNR."""
+    print("scene     drift px, share: PSNR hot, mended, never hot; hot pixels, of these found, others found")
+    for name in ("general", "scene-b", "flat", "wide"):
+        for drift_px, share in ((12.0, 2e-4), (12.0, 1e-3), (6.0, 1e-3), (0.0, 1e-3), (12.0, 0.0)):
+            stack = stack_named(name, seed=1, noise=2, megapixels=megapixels, flaws=Flaws(drift_px=drift_px))
+            clean, matrices = frames_of(stack), matrices_of(stack)
+            rows, cols = clean[0].shape[:2]
+            rng = np.random.default_rng(7)
+            at = rng.choice(rows * cols, round(share * rows * cols), replace=False)
+            added = rng.integers(12, 201, (len(at), 1)) * np.eye(3, dtype=int)[rng.integers(0, 3, len(at))]
+            never, there = fused(stack, clean, matrices), set(at.tolist())
+            for kind in ("one colour", "all colours"):
+                more = added if kind == "one colour" else added.max(axis=1, keepdims=True)
+                frames = [frame.copy() for frame in clean]
+                for frame in frames:
+                    flat = frame.reshape(-1, 3)
+                    flat[at] = np.minimum(flat[at] + more, 255)
+                before = fused(stack, frames, matrices)
+                search, drift = DustSearch(), Drift(frames[0].shape)
+                for frame, matrix in zip(frames, matrices, strict=True):
+                    search.look(frame, matrix)
+                    drift.take(matrix)
+                moved = search.found().moved(drift)
+                for frame in frames:
+                    moved.clean(frame)
+                found = {y * cols + x for x, y in moved.hot.pixels}
+                print(
+                    f"{name:9s} {drift_px:4.0f} {share:.4f} {kind:11s}: {before:.2f}"
+                    f" {fused(stack, frames, matrices):.2f} {never:.2f};"
+                    f" {len(there)}, {len(found & there)}, {len(found - there)}",
+                    flush=True,
+                )
+
+
 def bench_cost(megapixels: float) -> None:
     """CPU time, ms per MP, one thread, beside decoding a JPEG of the same frame."""
     cv2.setNumThreads(1)
@@ -238,9 +273,9 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, default=0.4)
-    parser.add_argument("--only", choices=("gain", "odd", "dust", "cost"))
+    parser.add_argument("--only", choices=("gain", "odd", "dust", "hot", "cost"))
     args = parser.parse_args()
-    parts = {"gain": bench_gain, "odd": bench_odd, "dust": bench_dust, "cost": bench_cost}
+    parts = {"gain": bench_gain, "odd": bench_odd, "dust": bench_dust, "hot": bench_hot, "cost": bench_cost}
     for name, part in parts.items():
         if args.only in (None, name):
             part(args.megapixels)

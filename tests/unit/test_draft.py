@@ -12,8 +12,9 @@ from focusd.draft import Draft, Drafter
 from focusd.errors import FocusdError, NotHomed, OutOfTravel, PlanError, RequestError
 from focusd.estimate import Estimator, Pace, disk_bytes
 from focusd.link.payloads import JobStart, Settings, parse
-from focusd.needs import FrameForm, fusion_needs
+from focusd.needs import FrameForm, correction_bytes, fusion_needs
 from focusd.orders import RigState
+from focusd.register.correction import Correction
 from focusd.room import DISK_RESERVE_BYTES, MEMORY_RESERVE_BYTES, NoRoom, Room
 
 OPTICS = {"magnification": 3.7, "na": 0.11, "pixel_um": 4.9}
@@ -23,6 +24,8 @@ LOST = RigState()
 WIDE = Room(10**10, 10**11)
 FRAME = FrameForm(10, 100, "4:2:0", encoded=True)
 NEEDS = fusion_needs(FRAME)
+# Odd frames are looked for unless told otherwise.
+MEMORY_BYTES = NEEDS.memory_bytes + correction_bytes(FRAME, Correction(odd="fuse"))
 
 
 def drafter(
@@ -69,7 +72,7 @@ def test_a_whole_request_needs_nothing() -> None:
         "from_um": 4000.0,
         "first_um": 3950.0,
         "last_um": 4050.0,
-        "memory_bytes": NEEDS.memory_bytes,
+        "memory_bytes": MEMORY_BYTES,
         "disk_bytes": disk_bytes(FRAME, 5, NEEDS.checkpoint_bytes),
         "checkpoint_bytes": NEEDS.checkpoint_bytes,
         "memory_free_bytes": 10**10,
@@ -281,9 +284,7 @@ def test_what_cannot_be_run(fields: dict[str, Any], error: type[FocusdError], co
 @pytest.mark.parametrize(("memory_short", "disk_short"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_what_does_not_fit_is_warned_of_and_not_admitted(memory_short: int, disk_short: int) -> None:
     disk = disk_bytes(FRAME, 5, NEEDS.checkpoint_bytes)
-    room = Room(
-        NEEDS.memory_bytes + MEMORY_RESERVE_BYTES - memory_short, disk + DISK_RESERVE_BYTES - disk_short
-    )
+    room = Room(MEMORY_BYTES + MEMORY_RESERVE_BYTES - memory_short, disk + DISK_RESERVE_BYTES - disk_short)
     desk = drafter(room=room)
     stops = draft(desk, {"z_plan": {"range": 100, "step": 30}})
     warnings = stops.facts["warnings"]

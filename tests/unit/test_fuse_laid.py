@@ -147,3 +147,41 @@ def test_a_file_of_transforms_that_is_none_is_refused(folder, tmp_path, capsys, 
     assert "lie.json" in capsys.readouterr().err
     assert call(folder, "-o", tmp_path / "out.png", "--transforms", tmp_path / "none.json") == 1
     assert "none.json" in capsys.readouterr().err
+
+
+def test_what_a_stack_went_through_is_told_after_a_second_way_without_dust(tmp_path, capsys):
+    flaws = Flaws(drift_px=14.0, dust_spots=40)
+    made = stack_named("scene-b", seed=3, noise=2.0, frames=16, megapixels=0.2, flaws=flaws)
+    frames = [made.frame(index) for index in range(16)]
+    frames[5] = np.zeros_like(frames[5])
+    folder, lie, debug = written(tmp_path / "in", frames), tmp_path / "lie.json", tmp_path / "debug"
+    words = [folder, "-o", tmp_path / "out.png", "--align", "translation", "--dust", "auto", "--odd", "skip"]
+    assert call(*words, "--save-transforms", lie, "--debug", debug) == 0
+    said = capsys.readouterr()
+    assert "spots of dust" in said.err
+    assert "translation is corrected" in said.out
+    assert json.loads(lie.read_text())["model"] == "translation"
+    # A map for each frame that was fused, none of the first way.
+    assert len(list(debug.glob("sharpness-*.png"))) == 15
+
+
+def test_the_mask_of_a_marked_border_is_no_frame_the_next_time(folder, capsys):
+    words = [folder, "-o", folder / "out.png", "--align", "translation", "--border", "mark"]
+    assert call(*words) == 0
+    assert (folder / "out-covered.png").is_file()
+    first = cv2.imread(str(folder / "out.png"))
+    capsys.readouterr()
+    assert call(*words) == 0
+    assert "left out" not in capsys.readouterr().err
+    np.testing.assert_array_equal(cv2.imread(str(folder / "out.png")), first)
+
+
+def test_a_stack_that_ends_at_an_odd_frame_leaves_nothing_behind(tmp_path):
+    made = stack_named("general", seed=3, noise=2.0, frames=FRAMES, megapixels=0.15)
+    frames = [made.frame(index) for index in range(FRAMES)]
+    frames[9] = np.zeros_like(frames[9])
+    folder, out = written(tmp_path / "in", frames), tmp_path / "out"
+    out.mkdir()
+    words = ["--slabs", out / "slabs", "--slab", "4", "--debug", out / "debug", "--maps", out / "maps"]
+    assert call(folder, "-o", out / "a.png", "--odd", "stop", *words) == 1
+    assert [*out.rglob("*.png"), *out.rglob("*.tif")] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from typing import Any, Literal, get_args
 
@@ -128,3 +130,30 @@ def test_the_form_of_a_frame_at_hand(colour: Colour, bits: Literal[8, 16]) -> No
     image = frame(colour, bits, 1)
     assert FrameForm.of(image, encoded=True) == FrameForm(ROWS, COLS, colour, bits, encoded=True)
     assert FrameForm.of(image).nbytes == image.nbytes
+
+
+@pytest.mark.parametrize("align", ["off", "translation"])
+@pytest.mark.parametrize("odd", ["off", "fuse", "skip"])
+def test_laying_frames_on_each_other_takes_no_more_than_was_foreseen(align: str, odd: str) -> None:
+    words = f"""
+import resource
+import numpy as np
+from focusd.needs import FrameForm, correction_bytes
+from focusd.register.correction import Correction
+from focusd.register.registration import Registration
+
+correction = Correction(align={align!r}, odd={odd!r}, gain=True)
+base = np.repeat(np.repeat(np.random.default_rng(1).integers(0, 255, (300, 410, 3), np.uint8), 8, 0), 8, 1)
+frame = base[:, :3200].copy()
+registration = Registration(correction)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for number in range(5):
+    frame[:] = base[:, 3 * number : 3 * number + 3200]
+    for each in registration.take(number, frame, 20.0 * number, number=number, name=str(number)):
+        del each
+grew = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(grew, correction_bytes(FrameForm.of(frame), correction))
+"""
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    grew, foreseen = map(int, done.stdout.split())
+    assert grew <= foreseen

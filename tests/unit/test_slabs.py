@@ -304,12 +304,13 @@ def test_a_job_whose_slabs_do_not_fit_is_refused() -> None:
     cut_disk = disk_bytes(form, 21, plain.checkpoint_bytes, plan.count(21))
     assert cut_disk - disk == plan.count(21) * 3 * form.pixels
     room = Room(plain.memory_bytes + MEMORY_RESERVE_BYTES, cut_disk + DISK_RESERVE_BYTES)
-    desk, job = drafted({}, {}, room)
+    plain_way = {"odd_frames": "off"}
+    desk, job = drafted({}, plain_way, room)
     desk.admit(job)
-    desk, job = drafted({}, {"slab": 6, "slab_overlap": 2}, room)
+    desk, job = drafted({}, plain_way | {"slab": 6, "slab_overlap": 2}, room)
     assert (job.estimate.memory_bytes, job.estimate.disk_bytes) == (with_slabs.memory_bytes, cut_disk)
     with pytest.raises(NoRoom, match="of memory"):
         desk.admit(job)
     enough = Room(with_slabs.memory_bytes + MEMORY_RESERVE_BYTES, cut_disk + DISK_RESERVE_BYTES)
-    desk, job = drafted({}, {"slab": 6, "slab_overlap": 2}, enough)
+    desk, job = drafted({}, plain_way | {"slab": 6, "slab_overlap": 2}, enough)
     desk.admit(job)

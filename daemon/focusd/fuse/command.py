@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from tqdm import tqdm
@@ -18,6 +18,8 @@ from focusd.fuse.faults import request_fault
 from focusd.fuse.matching import Matching
 from focusd.fuse.options import (
     add_arguments,
+    judges,
+    mask_path,
     new_fusion,
     new_registration,
     new_slabs,
@@ -42,6 +44,7 @@ from focusd.transforms import write_transforms
 __all__ = ["add_arguments", "run"]
 
 OK, FAILED, USAGE = 0, 1, 2
+SLAB_FILES = "slab-*.tif"
 # What a shell says of a program ended by Ctrl-C: 128 and the signal's number.
 INTERRUPTED = 130
 
@@ -68,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             step_um = args.step or 1.0
             sources = tuple(Source(path, number * step_um, number) for number, path in enumerate(paths))
         else:
-            sources, paths = roll.sources, [source.path for source in roll.sources]
+            sources = roll.arrivals if roll.arrivals and judges(args, roll) else roll.sources
+            paths = [source.path for source in sources]
             if args.output is None:
                 of = f"-{args.light}" if args.light is not None else ""
                 args.output = roll.folder / f"fused{of}.tif"
@@ -115,7 +119,7 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
     given = metadata.read(_bytes_of(args.metadata_from)) if args.metadata_from is not None else None
     debug = args.output.with_name(f"{args.output.stem}-debug") if args.debug == Path() else args.debug
     # Sharpness maps are made frame by frame, but shall not be left behind by a stack that fails.
-    with _staging(args.output.parent) if debug is not None else nullcontext() as maps:
+    with _whole(args.slabs), _staging(args.output.parent) if debug is not None else nullcontext() as maps:
         fusion, slabs = new_fusion(args, len(sources), roll), new_slabs(args, roll)
         leave_out, treatment = None if roll is None else _leave_out, new_treatment(args, roll)
         registration = new_registration(args, treatment.correction, roll)
@@ -123,11 +127,14 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
             sources, fusion, treatment, maps, registration=registration, slabs=slabs, leave_out=leave_out
         )
         dust = registration.found_dust() if registration is not None and used else None
-        if registration is not None and dust is not None and dust.spots:
+        if registration is not None and dust is not None and not dust.is_empty:
             # What the sensor has is known by now only.
-            tqdm.write(f"{len(dust.spots)} spots of dust: once more without them", file=sys.stderr)
+            found = f"{len(dust.spots)} spots of dust, {len(dust.hot.pixels)} hot or dead pixels"
+            tqdm.write(f"{found}: once more without them", file=sys.stderr)
             fusion, slabs = new_fusion(args, len(sources), roll), new_slabs(args, roll)
             registration = registration.again(dust)
+            for old in maps.iterdir() if maps is not None else ():
+                old.unlink()  # maps of frames with dust
             used = fuse_files(used, fusion, treatment, maps, registration=registration, slabs=slabs)
         if not used:
             raise FocusdError(f"none of {len(sources)} frames can be used; nothing was written")
@@ -148,7 +155,10 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
         lines = [] if registration is None else _laid(args, registration)
         cut = registration.rectangle() if registration is not None and registration.border == "crop" else None
         if cut is not None and cut.shape != image.shape[:2]:
-            lines.append(f"cropped to the {cut.shape[1]}x{cut.shape[0]} px that all frames cover")
+            where = f"from column {cut.left} and row {cut.top} on"
+            lines.append(f"cropped to the {cut.shape[1]}x{cut.shape[0]} px that all frames cover, {where}")
+            if slabs is not None or debug is not None:
+                lines.append("slabs and sharpness maps are not cropped")
             image = crop(image, cut)
             relief = relief.cropped(cut.rows, cut.cols) if relief is not None else None
         lines.append(write_picture(args.output, image, white=white, bits=args.bits, metadata=about))
@@ -159,8 +169,9 @@ def _fuse(args: argparse.Namespace, sources: Sequence[Source], roll: Roll | None
         if slabs is not None:
             lines.append(f"{args.slabs}: {len(slabs.finish())} slabs")
         size = f"{image.shape[1]}x{image.shape[0]} px from {frames} frames"
-        if len(used) < len(sources):
-            size += f", {len(sources) - len(used)} left out,"
+        left_out = sum(not source.is_replaced for source in sources) - len(used)
+        if left_out:
+            size += f", {left_out} left out,"
         del image
         if relief is not None and args.depth is not None:
             lines.append(write_depth(args.depth, relief.full_depth_um()))
@@ -181,7 +192,7 @@ def _laid(args: argparse.Namespace, registration: Registration[Source] | Matchin
         lines.append(write_transforms(args.save_transforms, table))
     mask = registration.covered() if registration.border == "mark" else None
     if mask is not None:
-        path = args.output.with_name(f"{args.output.stem}-covered.png")
+        path = mask_path(args.output)
         write_png(path, mask)
         lines.append(f"{path}: white where all frames cover the picture")
     return lines
@@ -189,6 +200,22 @@ def _laid(args: argparse.Namespace, registration: Registration[Source] | Matchin
 
 def _leave_out(source: Source, error: FocusdError) -> None:
     tqdm.write(f"focusd: {source.path}: left out: {error}", file=sys.stderr)
+
+
+@contextmanager
+def _whole(folder: Path | None) -> Iterator[None]:
+    """Take back the slabs of a stack that fails: they are written while it is fused."""
+    before = set(folder.iterdir()) if folder is not None and folder.is_dir() else None
+    try:
+        yield
+    except BaseException:
+        if folder is not None and folder.is_dir():
+            for made in set(folder.glob(SLAB_FILES)) - (before or set()):
+                made.unlink(missing_ok=True)
+            if before is None:
+                with suppress(OSError):
+                    folder.rmdir()
+        raise
 
 
 @contextmanager

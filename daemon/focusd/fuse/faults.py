@@ -19,7 +19,21 @@ from focusd.slabs import FOLDER as SLABS_FOLDER
 
 # A metre: no rail is longer, and depth in float32 stays exact.
 _LARGEST_STEP_UM = 1e6
-_PRINTS = frozenset({"final", "depth", "depth16", "origin", "confidence", "reason", "run", "flat", "dark"})
+_PRINTS = frozenset(
+    {
+        "final",
+        "depth",
+        "depth16",
+        "origin",
+        "confidence",
+        "reason",
+        "run",
+        "flat",
+        "dark",
+        "transforms",
+        "covered",
+    }
+)
 
 
 def request_fault(args: argparse.Namespace, sources: Sequence[Path], roll: Roll | None = None) -> str:
@@ -74,7 +88,7 @@ def request_fault(args: argparse.Namespace, sources: Sequence[Path], roll: Roll 
         return f"--step is {args.step} um: it must be finite, not 0, and at most {_LARGEST_STEP_UM:g}"
     if args.jobs < 1:
         return f"--jobs is {args.jobs}: it must be 1 or more"
-    wrong = _laying_fault(args)
+    wrong = _laying_fault(args, roll)
     if wrong:
         return wrong
     given = [name for name in ("gaussian", "laplacian") if getattr(args, name) != KERNEL_PX]
@@ -91,11 +105,13 @@ def request_fault(args: argparse.Namespace, sources: Sequence[Path], roll: Roll 
     return ""
 
 
-def _laying_fault(args: argparse.Namespace) -> str:
+def _laying_fault(args: argparse.Namespace, roll: Roll | None) -> str:
     """Say what does not go together of how frames are laid on each other."""
     if args.transforms is not None and args.align is not None:
         return f"--align {args.align}: --transforms says where the frames lie; give one of the two"
     lays_none = args.align in (None, "off") and args.transforms is None
+    if args.align is None and roll is not None:
+        lays_none &= roll.correction.align == "off" and roll.transforms is None
     if args.dust == "auto" and (lays_none or args.align == HOMOGRAPHY):
         return "--dust auto: only --align auto, translation, similarity or affine tells how the picture moved"
     if args.save_transforms is not None:

@@ -13,7 +13,7 @@ from focusd.pictures.samples import Image
 from focusd.register.correction import Border
 from focusd.register.crop import Rectangle
 from focusd.register.dust import DustMap
-from focusd.register.registration import Odd, OddFrame, Ready
+from focusd.register.registration import Odd, OddFrame, Ready, Unfit
 from focusd.register.table import TransformTable
 from focusd.seeds.aligner import FitRefused, HomographyAligner
 from focusd.seeds.homography import Matrix, warp
@@ -47,7 +47,8 @@ class Matching:
         *,
         number: int,  # noqa: ARG002
         name: str,  # noqa: ARG002
-    ) -> list[Ready[Source] | Odd[Source]]:
+        shot: int = 0,  # noqa: ARG002
+    ) -> list[Ready[Source] | Odd[Source] | Unfit[Source]]:
         """As `Registration.take`."""
         if self._known is not None:
             matrix = self._known.get(tag)
@@ -60,13 +61,16 @@ class Matching:
         self._fits[tag], self._shape = matrix, (frame.shape[0], frame.shape[1])
         return [Ready(tag, warp(frame, matrix))]
 
-    def finish(self) -> list[Ready[Source] | Odd[Source]]:
+    def missed(self, number: int, shot: int = 0) -> None:
+        """Nothing goes by the order here."""
+
+    def finish(self) -> list[Ready[Source] | Odd[Source] | Unfit[Source]]:
         """Nothing is held back."""
         return []
 
     def again(self, dust: DustMap | None = None) -> Matching:  # noqa: ARG002
         """As `Registration.again`; there is no dust to know of."""
-        return Matching(self._fits)
+        return Matching(self._fits, border=self.border)
 
     @property
     def words(self) -> tuple[str, ...]:

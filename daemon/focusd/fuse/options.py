@@ -214,8 +214,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def outputs(args: argparse.Namespace) -> list[Path]:
-    """Files a request names to be written."""
-    return [path for path in (args.output, args.depth, args.save_transforms) if path is not None]
+    """Files a request names to be written, and the mask that a marked border leaves."""
+    mask = None if args.output is None else mask_path(args.output)
+    return [path for path in (args.output, args.depth, args.save_transforms, mask) if path is not None]
+
+
+def mask_path(output: Path) -> Path:
+    """Where ``--border mark`` writes what all frames cover."""
+    return output.with_name(f"{output.stem}-covered.png")
 
 
 def new_fusion(args: argparse.Namespace, frames: int, roll: Roll | None = None) -> AnyFusion:
@@ -281,6 +287,13 @@ def correction_of(args: argparse.Namespace, roll: Roll | None = None) -> Correct
     )
 
 
+def judges(args: argparse.Namespace, roll: Roll | None = None) -> bool:
+    """Whether frames may be left out for what they show, by looking at each beside others."""
+    correction = correction_of(args, roll)
+    by_align = correction.odd == "off" and correction.align != "off"
+    return args.align != HOMOGRAPHY and (by_align or correction.odd in ("skip", "stop"))
+
+
 def new_registration(
     args: argparse.Namespace, correction: Correction, roll: Roll | None = None
 ) -> Registration[Source] | Matching | None:
@@ -299,4 +312,12 @@ def new_registration(
         known = roll.transforms
     if known is not None:
         return Registration(replace(correction, align="off"), table=read_transforms(known), border=border)
-    return Registration(correction, border=border) if correction.is_any else None
+    if not correction.is_any:
+        return None
+    optics = None if roll is None else roll.optics
+    return Registration(
+        correction,
+        optics=None if optics is None else optics.as_optics(),
+        pupil_um=None if optics is None else optics.pupil_um,
+        border=border,
+    )

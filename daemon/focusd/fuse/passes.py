@@ -22,7 +22,7 @@ from focusd.pictures.raw import RawRendering
 from focusd.pictures.samples import Image, to_bgr
 from focusd.pictures.shading import Shading
 from focusd.register.correction import Correction
-from focusd.register.registration import Odd, Ready
+from focusd.register.registration import Odd, Ready, Unfit
 from focusd.room import NoRoom, megabytes, read_room
 from focusd.seeds.log_nms import LogNms
 from focusd.slabs import Slabs
@@ -33,17 +33,28 @@ _RAW_BYTES_PER_PIXEL = 16
 
 LeaveOut = Callable[[Source, FocusdError], None]
 AnyFusion = Fusion | LogNms
+Out = Ready[Source] | Odd[Source] | Unfit[Source]
 
 
 class Registering(Protocol):
     """What lays frames on each other before they are fused; see `focusd.register.registration`."""
 
     def take(
-        self, tag: Source, frame: Image | Planes, position_um: float, *, number: int, name: str
-    ) -> list[Ready[Source] | Odd[Source]]:
+        self,
+        tag: Source,
+        frame: Image | Planes,
+        position_um: float,
+        *,
+        number: int,
+        name: str,
+        shot: int = 0,
+    ) -> list[Out]:
         """Take in a frame; return what is ready."""
 
-    def finish(self) -> list[Ready[Source] | Odd[Source]]:
+    def missed(self, number: int, shot: int = 0) -> None:
+        """Hear that a frame cannot be read."""
+
+    def finish(self) -> list[Out]:
         """Return what was held back."""
 
 
@@ -126,7 +137,9 @@ def fuse_files(
         def spoiled(number: int, _: Path, error: FrameLost) -> None:
             if leave_out is None:
                 raise error
-            leave_out(sources[number], error)
+            way.miss(number)
+            if not sources[number].is_replaced:
+                leave_out(sources[number], error)
             progress.update()
 
         paths = [source.path for source in sources]
@@ -148,8 +161,17 @@ class _Pass:
     leave_out: LeaveOut | None
     used: list[Source] = field(default_factory=list)
     _has_room: bool = False
+    # A run that ended at an odd frame ends there again.
+    _ended: bool = False
+
+    def miss(self, number: int) -> None:
+        source = self.sources[number]
+        if self.registration is not None:
+            self.registration.missed(source.stop, source.shot)
 
     def use(self, number: int, frame: Image | Planes) -> None:
+        if self._ended:
+            return
         if not self._has_room:
             _require_room(frame, self)
             self._has_room = True
@@ -157,12 +179,18 @@ class _Pass:
         try:
             frame = self.treatment.corrected(frame)
             if self.registration is None:
-                ready: list[Ready[Source] | Odd[Source]] = [Ready(source, frame)]
+                ready: list[Out] = [Ready(source, frame)]
             else:
                 ready = self.registration.take(
-                    source, frame, source.position_um, number=source.stop, name=source.path.name
+                    source,
+                    frame,
+                    source.position_um,
+                    number=source.stop,
+                    shot=source.shot,
+                    name=source.path.name,
                 )
         except FusionError as error:
+            self.miss(number)
             self._refuse(source, error)
             return
         self._settle(ready)
@@ -171,18 +199,27 @@ class _Pass:
         if self.registration is not None:
             self._settle(self.registration.finish())
 
-    def _settle(self, ready: Sequence[Ready[Source] | Odd[Source]]) -> None:
+    def _settle(self, ready: Sequence[Out]) -> None:
         for each in ready:
             match each:
                 case Ready(source, frame):
-                    self._fuse(source, frame)
+                    if not source.is_replaced:
+                        self._fuse(source, frame)
                 case Odd(source, error, is_fused):
-                    if not is_fused and self.treatment.correction.odd == "stop":
+                    ends = not is_fused and self.treatment.correction.odd == "stop"
+                    if ends and self.leave_out is None:
                         raise FusionError(
-                            f"{source.path}: {error}; nothing was written", path=str(source.path)
+                            f"{source.path}: {error}; no picture was written: --odd skip leaves it out",
+                            path=str(source.path),
                         )
+                    self._ended |= ends
+                    if source.is_replaced and not ends:
+                        continue
                     done = "fused all the same" if is_fused else "left out"
+                    done += ", and the run ended here (--odd skip goes on)" if ends else ""
                     tqdm.write(f"focusd: {source.path}: {done}: {error}", file=sys.stderr)
+                case Unfit(source, unfit):
+                    self._refuse(source, unfit)
 
     def _fuse(self, source: Source, frame: Image | Planes) -> None:
         try:
@@ -199,6 +236,8 @@ class _Pass:
             write_sharpness(self.maps / name, self.fusion.sharpness(), (rows, cols))
 
     def _refuse(self, source: Source, error: FusionError) -> None:
+        if source.is_replaced:
+            return
         if self.leave_out is None:
             raise _named(error, source.path, self.used[0].path if self.used else source.path) from error
         self.leave_out(source, error)
@@ -224,7 +263,7 @@ def refine_files(
         def use(number: int, _: Path, frame: Image | Planes) -> None:
             source = sources[number]
             frame = treatment.corrected(frame)
-            ready: list[Ready[Source] | Odd[Source]] = [Ready(source, frame)]
+            ready: list[Out] = [Ready(source, frame)]
             if registration is not None:
                 name = source.path.name
                 ready = registration.take(source, frame, source.position_um, number=source.stop, name=name)
@@ -257,7 +296,8 @@ def _require_room(frame: Image | Planes, way: _Pass) -> None:
         decoding_bytes += form.nbytes
     constant_bytes = 0 if shading is None else shading.nbytes
     if way.registration is not None:
-        constant_bytes += correction_bytes(form, treatment.correction)
+        # A table, or features, may lay frames although nothing is asked of their correction.
+        constant_bytes += correction_bytes(form, treatment.correction, is_laid=True)
 
     def needed_bytes(alive: int) -> int:
         needs = fusion_needs(form, way.fusion.method, waiting=alive - 1, slabs=slabs)

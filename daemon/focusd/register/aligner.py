@@ -12,8 +12,8 @@ from focusd.pictures.planes import Planes
 from focusd.pictures.samples import Image
 from focusd.register.chain import Chain, Laid
 from focusd.register.decision import Applied, Decision, Judge, perspective_px
-from focusd.register.fit import Model
 from focusd.register.outline import Outline
+from focusd.register.step import Model
 from focusd.register.transform import Transform
 
 Mode = Literal["off", "auto", "translation", "similarity", "affine"]

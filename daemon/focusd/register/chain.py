@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from focusd.register.fit import Fit, Model, NoFit, fit
+from focusd.register.fit import Fit, Unlike, fit
 from focusd.register.outline import Outline
 from focusd.register.search import search
+from focusd.register.step import Model, NoFit
 from focusd.register.transform import Matrix, Transform, TransformInvalid, corners_of
 
 # Frames on one keyframe: more, and they share less; fewer, and the errors of more links add up.
@@ -17,6 +18,8 @@ _MOST_FRAMES = 8
 _KEYFRAME_LIKENESS = 0.85
 # Less like it than this, it is worth while to look further away.
 _DOUBTFUL_LIKENESS = 0.5
+# Surer by this factor than the keyframe promised to tell, the frame before is asked alone.
+_SURER = 0.8
 # A corner less sure than this share of the picture's longer side is not known: blurred parts that disagree
 # look surer than they are. Measured: pcb, all right, up to 4.4e-4; scorpion, all wrong, from 5e-4.
 _MOST_SIGMA_SHARE = 4.7e-4
@@ -121,19 +124,7 @@ class Chain:
         if self._keyframe is None or self._last is None:
             return self.anchor(outline, position_um, Transform.identity())
         guess = self._predicted(self._last, position_um)
-        on, found, troubles = self._keyframe, None, list[NoFit]()
-        try:
-            found = self._fitted(on, outline, guess)
-        except NoFit as error:
-            troubles.append(error)
-        if (found is None or found.likeness < _KEYFRAME_LIKENESS) and self._last is not on:
-            # Neighbours share most.
-            try:
-                nearer = self._fitted(self._last, outline, guess)
-                if found is None or (self._last.measured and nearer.sigma_px < found.sigma_px):
-                    on, found = self._last, nearer
-            except NoFit as error:
-                troubles.append(error)
+        on, found, troubles = self._found(self._keyframe, self._last, outline, guess)
         if found is None:
             stranger = not any(isinstance(error, Unsure) for error in troubles)
             if not stranger:
@@ -154,13 +145,46 @@ class Chain:
             self._keyframe, self._on_keyframe = known, 0
         return Laid(known.transform, found, known.variance**0.5, renew)
 
-    def _fitted(self, on: _Known, outline: Outline, guess: Transform) -> Fit:
+    def _found(
+        self, keyframe: _Known, last: _Known, outline: Outline, guess: Transform
+    ) -> tuple[_Known, Fit | None, list[NoFit]]:
+        """Lay an outline on the keyframe, or on the frame before where that tells more surely."""
+        troubles: list[NoFit] = []
+        if last is keyframe:
+            return keyframe, self._fitted_or(troubles, keyframe, outline, guess), troubles
+        nearer: Fit | None = None
+        try:
+            found = self._fitted_or(troubles, keyframe, outline, guess, _KEYFRAME_LIKENESS)
+            if found is not None and found.likeness >= _KEYFRAME_LIKENESS:
+                return keyframe, found, troubles
+            nearer = self._fitted_or(troubles, last, outline, guess)
+        except Unlike as error:
+            # Neighbours share most: where that lays it much more surely, the rest is not worth while.
+            nearer = self._fitted_or(troubles, last, outline, guess)
+            if nearer is not None and last.measured and nearer.sigma_px < _SURER * error.sigma_px:
+                return last, nearer, troubles
+            found = self._fitted_or(troubles, keyframe, outline, guess)
+        if nearer is not None and (found is None or (last.measured and nearer.sigma_px < found.sigma_px)):
+            return last, nearer, troubles
+        return keyframe, found, troubles
+
+    def _fitted_or(
+        self, troubles: list[NoFit], on: _Known, outline: Outline, guess: Transform, least: float = -1.0
+    ) -> Fit | None:
+        """As `_fitted`; of what cannot be laid, say why among the troubles."""
+        try:
+            return self._fitted(on, outline, guess, least)
+        except NoFit as error:
+            troubles.append(error)
+            return None
+
+    def _fitted(self, on: _Known, outline: Outline, guess: Transform, least_likeness: float) -> Fit:
         """Lay an outline on a known one, from where it is expected, else from wherever it may be."""
         trouble = NoFit("")
         start = guess.compose(on.transform.inverse())
         best: Fit | None = None
         try:
-            best = fit(on.outline, outline, start, self._model)
+            best = fit(on.outline, outline, start, self._model, least_likeness)
         except NoFit as error:
             trouble = error
         if best is None or best.likeness < _DOUBTFUL_LIKENESS:

@@ -1,4 +1,4 @@
-"""Dust on the sensor: what is known of it, and how its shadows are taken out of frames.
+"""Dust on the sensor: what is known of it, and how its shadows are taken out of frames; hot pixels with it.
 
 A shadow takes a share of the light, so what it leaves is divided by what is left: the picture below it comes
 back, where filling it in would only hide it.
@@ -6,8 +6,7 @@ back, where filling it in would only hide it.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
@@ -18,9 +17,11 @@ from focusd.errors import FrameMismatch, FusionError
 from focusd.pictures.planes import Planes
 from focusd.pictures.samples import Image
 from focusd.register.drift import Drift
-from focusd.register.spot import SLOW_PX, Map, Spot, find_spots, shadow
+from focusd.register.hotpixel import HotPixels
+from focusd.register.hotsearch import HotSearch
+from focusd.register.spot import SLOW_PX, Map, Spot, divide, find_spots
 
-__all__ = ["Drift", "DustInvalid", "DustMap", "DustSearch", "Spot"]
+__all__ = ["Drift", "DustInvalid", "DustMap", "DustSearch", "HotPixels", "Spot"]
 
 _MARK = "focusd dust"
 _MOST_SPOTS = 10_000
@@ -51,11 +52,19 @@ class DustMap:
         Its shadows.
     frames : int
         How many frames it was learnt from.
+    hot : HotPixels
+        Single pixels that are hot or dead.
     """
 
     shape: tuple[int, int]
     spots: tuple[Spot, ...]
     frames: int
+    hot: HotPixels = field(default_factory=HotPixels)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be taken out."""
+        return not (self.spots or self.hot.pixels or self.hot.colours)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON's types."""
@@ -64,6 +73,7 @@ class DustMap:
             "size": [self.shape[1], self.shape[0]],
             "frames": self.frames,
             "spots": [[round(each, 3) for each in (s.x, s.y, s.radius_px, s.loss)] for s in self.spots],
+            "hot": self.hot.as_json(),
         }
 
     @classmethod
@@ -82,21 +92,22 @@ class DustMap:
             spots = tuple(_spot(each, rows, cols) for each in found["spots"][: _MOST_SPOTS + 1])
             if len(spots) > _MOST_SPOTS or min(rows, cols) < 1:
                 raise ValueError(f"it has more than {_MOST_SPOTS} spots, or no size")
-            return cls((rows, cols), spots, _whole(found["frames"]))
+            hot = HotPixels.of_json(found["hot"], (rows, cols))
+            return cls((rows, cols), spots, _whole(found["frames"]), hot)
         except (KeyError, TypeError, ValueError) as error:
             raise DustInvalid(f"a map of dust cannot be used ({error}); learn it again") from error
 
     def moved(self, drift: Drift) -> DustMap:
-        """Return it with those spots alone that the picture moved across.
+        """Return it with those spots and pixels alone that the picture moved across.
 
         Where it did not, the shadow lies on the same detail in every frame: it is in the picture once, and
         taking it out would only add what is wrong with its measure.
         """
         spots = tuple(spot for spot in self.spots if drift.at(spot.x, spot.y) > 2 * spot.radius_px)
-        return DustMap(self.shape, spots, self.frames)
+        return DustMap(self.shape, spots, self.frames, self.hot.moved(drift))
 
     def clean(self, frame: Image | Planes) -> None:
-        """Take the shadows out of a frame, in place. Without a spot nothing is touched.
+        """Take the shadows out of a frame, and mend its hot pixels, in place; else nothing is touched.
 
         Raises
         ------
@@ -109,33 +120,37 @@ class DustMap:
                 f"the frame is {cols} x {rows} px, the map of its dust {self.shape[1]} x {self.shape[0]} px: "
                 "learn the dust at this size"
             )
+        self.hot.mend(frame)
         for spot in self.spots:
             if isinstance(frame, Planes):
-                _divide(frame.luma, spot, 1.0, 0)
-                _divide(frame.blue, spot, 0.5, 128)
-                _divide(frame.red, spot, 0.5, 128)
+                divide(frame.luma, spot, 1.0, 0)
+                divide(frame.blue, spot, 0.5, 128)
+                divide(frame.red, spot, 0.5, 128)
             else:
-                _divide(frame, spot, 1.0, 0)
+                divide(frame, spot, 1.0, 0)
 
 
 class DustSearch:
-    """Learns where dust lies, from frames over whose sensor the picture moves.
+    """Learns where dust and hot pixels lie, from frames over whose sensor the picture moves.
 
-    Keeps two means of the frames at half size, of 4 bytes a sample each: 2 bytes a pixel of the frame.
+    Keeps two means of the frames at half size, of 4 bytes a sample each, 2 bytes a pixel of the frame; and
+    for hot pixels 2 bytes a sample: 3 a pixel of 4:2:0, 6 of BGR.
     """
 
     def __init__(self) -> None:
         self._shape: tuple[int, int] | None = None
         self._stayed: Map | None = None
         self._moved: Map | None = None
+        self._hot = HotSearch()
         self._frames = 0
         self._matrices: list[npt.NDArray[np.float64]] = []
         self._every = 1
 
     @property
     def nbytes(self) -> int:
-        """Memory of the means, bytes."""
-        return 0 if self._stayed is None or self._moved is None else self._stayed.nbytes + self._moved.nbytes
+        """Memory of what it keeps, bytes."""
+        means = 0 if self._stayed is None or self._moved is None else 2 * self._stayed.nbytes
+        return means + self._hot.nbytes
 
     def look(self, frame: Image | Planes, matrix: npt.NDArray[np.float64] | None = None) -> None:
         """Take in a frame as the camera gave it; it is not changed.
@@ -171,6 +186,7 @@ class DustSearch:
             if len(self._matrices) > _MOST_MATRICES:
                 self._matrices, self._every = self._matrices[::2], 2 * self._every
         self._frames += 1
+        self._hot.look(frame)
 
     def found(self) -> DustMap:
         """Return the dust found so far: none from fewer than 8 frames, or where nothing moved."""
@@ -181,7 +197,10 @@ class DustSearch:
             return DustMap(self._shape, (), self._frames)
         share = np.float32(1 / self._frames)
         spots = find_spots(self._stayed * share, self._moved * share, self._matrices)
-        return DustMap(self._shape, tuple(spots), self._frames)
+        # A small shadow looks like a dead pixel, and would be taken out twice.
+        around = [(spot.x, spot.y, spot.radius_px + 2) for spot in spots]
+        hot = self._hot.found(self._matrices).outside(around)
+        return DustMap(self._shape, tuple(spots), self._frames, hot)
 
 
 def _light(frame: Image | Planes) -> Map:
@@ -198,22 +217,6 @@ def _light(frame: Image | Planes) -> Map:
         light = np.asarray(cv2.log(small.astype(np.float32) + np.float32(256 * _DARK)), np.float32)
     light -= cv2.blur(light, (SLOW_PX, SLOW_PX))
     return np.clip(light, -_LARGEST_CHANGE, _LARGEST_CHANGE, out=light)
-
-
-def _divide(plane: npt.NDArray[Any], spot: Spot, scale: float, grey: int) -> None:
-    """Divide a plane of `scale` times the frame's size by the light that a spot leaves, about `grey`."""
-    col, row = (spot.x + 0.5) * scale - 0.5, (spot.y + 0.5) * scale - 0.5
-    reach = math.ceil(spot.radius_px * scale) + 2
-    top, left = max(0, int(row) - reach), max(0, int(col) - reach)
-    part = plane[top : int(row) + reach + 1, left : int(col) + reach + 1]
-    if not part.size:
-        return
-    here = Spot(col - left, row - top, spot.radius_px * scale, spot.loss)
-    gain = np.exp(-shadow([here], (part.shape[0], part.shape[1])))
-    if part.ndim == 3:
-        gain = gain[..., None]
-    most = np.iinfo(part.dtype).max
-    part[...] = np.clip(np.rint((part - np.float32(grey)) * gain + np.float32(grey)), 0, most)
 
 
 def _spot(found: object, rows: int, cols: int) -> Spot:

@@ -16,44 +16,41 @@ References
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
+from focusd.register.outline import Outline, enlarged, shrunk
+from focusd.register.step import Model, NoFit, Step
+from focusd.register.transform import Transform, TransformInvalid
 
-from focusd.register.outline import Float, Outline, enlarged, shrunk
-from focusd.register.tiles import Numbers, Tiles
-from focusd.register.transform import Matrix, Transform, TransformInvalid, corners_of
-
-Model = Literal["translation", "similarity", "affine"]
-
-_TILE_PX = 32
-_SMALLEST_TILE_PX = 12
 _MOST_STEPS = 12
 # Done when no corner moves further, px of the outline.
 _STILL_PX = 0.03
 _STILL_COARSE_PX = 0.05
 # Nor does a step matter that is small against how sure the place is.
 _STILL_SIGMAS = 0.3
+# Steps shrink about alike: by how much is seen from two, or taken to be this for the first one.
+_FIRST_SHRINK = 0.4
+_LEAST_SHRINK = 0.2
 # A finer level that leads further away than this from a coarser one has gone astray.
 _ASTRAY_SIGMAS = 6.0
 _ASTRAY_PX = 3.0
 # Frames of strangers reach 0.03 to 0.13; neighbours of real stacks have 0.3 to 1.
 _LEAST_LIKENESS = 0.2
-# A model needs this many tiles for each of its parameters.
-_TILES_PER_PARAMETER = 3
-# Part of the mean error and slope that every tile is given, so that a plain one does not weigh without end.
-_FLOOR = 0.02
-# Cauchy's weights: a tile that pulls this much harder than the median has half its say.
-_PULL_RATIO = 6.0
-_REWEIGHTS = 3
-_WORST_CONDITION = 1e6
-_TINY = 1e-12
-# OpenCV 4 takes places between pixels in 32nds: started from one, its rounding is no error.
-_PLACES = 32
 
 
-class NoFit(Exception):
-    """The two cannot be laid on each other; the message says why."""
+class Unlike(Exception):
+    """The two are less alike than was asked for, so that the rest of the work was left; told before its end.
+
+    Parameters
+    ----------
+    message : str
+        Why.
+    sigma_px : float
+        About how sure the place would have been, px of the frame.
+    """
+
+    def __init__(self, message: str, sigma_px: float) -> None:
+        super().__init__(message)
+        self.sigma_px = sigma_px
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,19 +75,34 @@ class Fit:
     likeness: float
 
 
-def fit(reference: Outline, frame: Outline, start: Transform, model: Model) -> Fit:
+def fit(
+    reference: Outline, frame: Outline, start: Transform, model: Model, least_likeness: float = -1.0
+) -> Fit:
     """Lay `frame` on `reference`.
+
+    Parameters
+    ----------
+    reference, frame : Outline
+        Of frames of one size.
+    start : Transform
+        Where the frame is expected.
+    model : {"translation", "similarity", "affine"}
+        What is fitted.
+    least_likeness : float
+        Below this the fit is given up as soon as it shows.
 
     Raises
     ------
     NoFit
         Too little in common, no convergence, or detail that does not tell the model's parameters apart.
+    Unlike
+        Less alike than asked for.
     """
     best: Fit | None = None
     transform, trouble = start, "there is no detail in them"
     for level in range(len(reference.levels) - 1, -1, -1):
         try:
-            found = _at_level(reference, frame, level, transform, model)
+            found = _at_level(reference, frame, level, transform, model, least_likeness)
         except (NoFit, TransformInvalid) as error:
             trouble = str(error)
             continue
@@ -106,16 +118,27 @@ def fit(reference: Outline, frame: Outline, start: Transform, model: Model) -> F
     return best
 
 
-def _at_level(reference: Outline, frame: Outline, level: int, start: Transform, model: Model) -> Fit:
+def _at_level(
+    reference: Outline, frame: Outline, level: int, start: Transform, model: Model, least_likeness: float
+) -> Fit:
     pixel_px = reference.pixel_px(level)
-    step = _Step(reference.levels[level], frame.levels[level], model)
+    step = Step(reference.levels[level], frame.levels[level], model)
     matrix = shrunk(start, pixel_px)
-    for _ in range(_MOST_STEPS):
+    still_px, before_px = _STILL_PX if level == 0 else _STILL_COARSE_PX, 0.0
+    for count in range(_MOST_STEPS):
         matrix, moved_px = step.from_(matrix)
-        if moved_px < max(_STILL_PX if level == 0 else _STILL_COARSE_PX, _STILL_SIGMAS * step.sigma_px):
+        # Steps change likeness little where coarser detail has brought the two together.
+        if level == 0 and not count:
+            _require_like(step, least_likeness, pixel_px)
+        shrink = max(moved_px / before_px, _LEAST_SHRINK) if before_px else _FIRST_SHRINK
+        before_px = moved_px
+        # What the next step would do.
+        if min(shrink, 1.0) * moved_px < max(still_px, _STILL_SIGMAS * step.sigma_px):
             break
     else:
         raise NoFit(f"the fit still moves by {moved_px * pixel_px:.2g} px after {_MOST_STEPS} steps")
+    # Finer detail is less alike.
+    _require_like(step, least_likeness, pixel_px)
     if step.likeness < _LEAST_LIKENESS:
         raise NoFit(
             f"its detail is like its neighbour's by {step.likeness:.2f} at best: at least "
@@ -126,85 +149,9 @@ def _at_level(reference: Outline, frame: Outline, level: int, start: Transform, 
     )
 
 
-class _Step:
-    """Steps of the fit at one level."""
-
-    def __init__(self, reference: Float, picture: Float, model: Model) -> None:
-        self._reference, self._picture = reference, picture
-        self._model = model
-        self._side_px = int(min(_TILE_PX, max(_SMALLEST_TILE_PX, min(reference.shape) // 8)))
-        self._middle = (np.array(reference.shape[::-1]) - 1) / 2
-        # Parameters are all of the size of pixels at the border.
-        self._unit = float(max(reference.shape)) / 2
-        self.sigma_px = self.residual_px = self.likeness = 0.0
-
-    def from_(self, matrix: Matrix) -> tuple[Matrix, float]:
-        """Make one step; return where it led and how far the corner moved that moved most, px."""
-        start = matrix.copy()
-        start[:, 2] = np.rint(start[:, 2] * _PLACES) / _PLACES
-        tiles = Tiles.of(self._reference, self._picture, start, self._side_px)
-        basis = self._basis(tiles.at)
-        if len(tiles.at) < _TILES_PER_PARAMETER * basis.shape[2]:
-            raise NoFit(f"the two share {len(tiles.at)} tiles of detail: too few for a {self._model}")
-        move = self._solve(tiles, basis)
-        self.likeness = tiles.likeness
-        change = np.eye(2, 3)
-        if self._model == "similarity":
-            change[:, :2] += np.array([[move[2], -move[3]], [move[3], move[2]]]) / self._unit
-        elif self._model == "affine":
-            change[:, :2] += move[2:].reshape(2, 2) / self._unit
-        change[:, 2] += move[:2] + (np.eye(2) - change[:, :2]) @ self._middle
-        after = np.column_stack([start[:, :2] @ change[:, :2], start[:, :2] @ change[:, 2] + start[:, 2]])
-        return after, _apart(after, matrix, self._reference.shape)
-
-    def _solve(self, tiles: Tiles, basis: Numbers) -> Numbers:
-        """Fit the model to how the tiles pull; keep how sure it is."""
-        sharp = np.maximum(np.trace(tiles.slopes, axis1=1, axis2=2), 0)
-        base = tiles.shared / (tiles.error + _FLOOR * tiles.error.mean() + _TINY)
-        own = _inverses(tiles.slopes, _FLOOR * sharp.mean() / 2 + _TINY)
-        flow = np.einsum("nij,njk->nik", tiles.slopes, basis)
-        curves = np.einsum("nij,nik->njk", basis, flow)
-        pulls = np.einsum("nij,ni->nj", basis, tiles.pull)
-        weight = base
-        for _ in range(_REWEIGHTS):
-            normal = np.einsum("n,njk->jk", weight, curves)
-            if np.linalg.cond(normal) > _WORST_CONDITION:
-                raise NoFit(f"the detail does not tell the parameters of a {self._model} apart")
-            inverse = np.linalg.inv(normal)
-            move = -inverse @ (weight @ pulls)
-            left = tiles.pull + flow @ move
-            force = np.einsum("ni,nij,nj,n->n", left, own, left, base)
-            weight = base / (1 + force / (_PULL_RATIO * np.median(force) + _TINY))
-        scores = np.einsum("n,nij,ni->nj", weight, basis, left)
-        spread = scores.T @ scores * (len(base) / (len(base) - len(move)))
-        covariance = inverse @ spread @ inverse
-        corners = self._basis(corners_of(self._reference.shape))
-        self.sigma_px = float(np.sqrt(np.einsum("nij,jk,nik->n", corners, covariance, corners).max()))
-        flows = np.einsum("nij,nj->ni", own, left)
-        say = weight * sharp
-        self.residual_px = float(np.sqrt((say @ np.square(flows).sum(axis=1)) / (say.sum() + _TINY)))
-        return np.asarray(move)
-
-    def _basis(self, at: Numbers) -> Numbers:
-        """How points move with each parameter, (n, 2, parameters)."""
-        x, y = ((at - self._middle) / self._unit).T
-        one, none = np.ones_like(x), np.zeros_like(x)
-        across, down = [one, none], [none, one]
-        if self._model == "similarity":
-            across, down = [*across, x, -y], [*down, y, x]
-        elif self._model == "affine":
-            across, down = [*across, x, y, none, none], [*down, none, none, x, y]
-        return np.stack([np.column_stack(across), np.column_stack(down)], axis=1)
-
-
-def _apart(matrix: Matrix, other: Matrix, shape: tuple[int, ...]) -> float:
-    """Largest distance between where the two put a corner, px."""
-    corners = corners_of(shape)
-    apart = corners @ (matrix - other)[:, :2].T + (matrix - other)[:, 2]
-    return float(np.linalg.norm(apart, axis=1).max())
-
-
-def _inverses(matrices: Numbers, floor: float) -> Numbers:
-    """Inverses of symmetric matrices, (n, 2, 2), no eigenvalue of which is taken below `floor`."""
-    values, vectors = np.linalg.eigh(matrices)
-    return np.asarray(np.einsum("nik,nk,njk->nij", vectors, 1 / np.maximum(values, floor), vectors))
+def _require_like(step: Step, least_likeness: float, pixel_px: int) -> None:
+    if step.likeness < least_likeness:
+        raise Unlike(
+            f"its detail is like its neighbour's by {step.likeness:.2f}: at least {least_likeness} is wanted",
+            step.sigma_px * pixel_px,
+        )

@@ -57,12 +57,12 @@ def detail_beside(before: Sketch, sketch: Sketch, after: Sketch) -> tuple[float,
     lifts = [np.float32(np.exp(2 * brightness_between(each, sketch))) for each in (before, after)]
     for one, middle, other in zip(before.detail, sketch.detail, after.detail, strict=True):
         one, other = one * lifts[0], other * lifts[1]
-        floor = min(float(np.quantile(each, _PLAIN)) for each in (one, middle, other))
+        floor = min(_quantile(each, _PLAIN) for each in (one, middle, other))
         least = np.minimum(one, other) - np.float32(floor)
         # Picked by their noise, blocks would fall back to the mean in the frame between.
         plain = least <= np.median(least)
         noise = _SIGMA * float(np.median(np.abs(one - other)[plain]))
-        where = least >= max(float(np.quantile(least, 1 - _DETAILED)), _CLEAR * noise, 1e-3)
+        where = least >= max(_quantile(least, 1 - _DETAILED), _CLEAR * noise, 1e-3)
         if where.sum() < _FEWEST:
             continue
         kept = np.maximum(middle[where] - np.float32(floor), 0)
@@ -76,6 +76,15 @@ def detail_beside(before: Sketch, sketch: Sketch, after: Sketch) -> tuple[float,
         doubt = _MEDIAN_ERROR * _CLUSTER * spread / float(np.sqrt(where.sum()))
         worst = min(worst, (found, doubt))
     return worst if np.isfinite(worst[0]) else (0.0, 0.0)
+
+
+def _quantile(values: Levels, share: float) -> float:
+    """As NumPy's, which is four times as slow."""
+    at = share * (values.size - 1)
+    low = int(at)
+    high = min(low + 1, values.size - 1)
+    parted = np.partition(values, (low, high), axis=None)
+    return float(parted[low]) + (at - low) * float(parted[high] - parted[low])
 
 
 def _lit(sketch: Sketch) -> Levels:

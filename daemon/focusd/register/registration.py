@@ -7,10 +7,10 @@ it; evened out in brightness; and warped onto the first. What is odd is named, a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, get_args
 
-from focusd.errors import FusionError
+from focusd.errors import FrameMismatch, FusionError
 from focusd.optics import Optics
 from focusd.pictures.planes import Planes
 from focusd.pictures.samples import Image
@@ -53,6 +53,14 @@ class Odd(Generic[Tag]):
 
 
 @dataclass(frozen=True, slots=True)
+class Unfit(Generic[Tag]):
+    """A frame that cannot be used."""
+
+    tag: Tag
+    error: FusionError
+
+
+@dataclass(frozen=True, slots=True)
 class _Arrival(Generic[Tag]):
     tag: Tag
     number: int
@@ -77,7 +85,7 @@ class Registration(Generic[Tag]):
 
     With the policies skip and stop a frame is held back until the next has come, since a blurred frame is
     known by both its neighbours; what comes out of `take` is then the frame before. Frames are given in the
-    order of z, either way; one out of turn (taken again) is not held against its neighbours' detail.
+    order of their stops; one out of turn (taken again) is not held against its neighbours.
 
     Parameters
     ----------
@@ -120,17 +128,21 @@ class Registration(Generic[Tag]):
         self._shape: tuple[int, int] | None = None
         self._rows: list[TransformRow] = []
         self._odd: list[dict[str, Any]] = []
-        self._last_number: int | None = None
-        self._turn = 0
+        self._last: tuple[int, int] | None = None
+        self._size: tuple[int, ...] | None = None
         self._again: dict[tuple[int, str], TransformRow] | None = None
+        # What another one found out, if this goes on from it.
+        self._said: tuple[str, ...] | None = None
+        self._model: str | None = None if table is None else table.model
+        self._lays = correction.align != "off" or table is not None
         self._cleaned = 0
 
     # What comes in.
 
     def take(
-        self, tag: Tag, frame: Image | Planes, position_um: float, *, number: int, name: str
-    ) -> list[Ready[Tag] | Odd[Tag]]:
-        """Take in a frame; return what is ready, and what is odd, in the order they came.
+        self, tag: Tag, frame: Image | Planes, position_um: float, *, number: int, name: str, shot: int = 0
+    ) -> list[Ready[Tag] | Odd[Tag] | Unfit[Tag]]:
+        """Take in a frame; return what is ready, odd or unfit, in the order they came.
 
         Parameters
         ----------
@@ -144,32 +156,52 @@ class Registration(Generic[Tag]):
             Its stop.
         name : str
             For messages, and with the number the frame's own.
+        shot : int
+            Of those at its stop, from 0.
 
         Raises
         ------
         FrameMismatch
-            Its size is not the first one's; nothing has changed.
+            Its size is not the first one's; the stack goes on as if it had not come.
         """
-        policy = self.correction.odd
+        is_again = self._is_out_of_turn(number, shot)
+        self._require_size(frame)
+        policy, arrival = self.correction.odd, _Arrival(tag, number, name, position_um, frame)
         if policy == "off" or self._again is not None:
-            return list(self._use(_Arrival(tag, number, name, position_um, frame)))
-        sketch = Sketch.of(frame)
-        is_held = policy != "fuse"
-        ready: list[Ready[Tag] | Odd[Tag]] = []
-        if self._is_out_of_turn(number):
-            ready += self.finish()
-            ready += self._judged(Judged(_Arrival(tag, number, name, position_um, frame), sketch, None))
-            return ready
-        if not is_held:
-            ready += self._use(_Arrival(tag, number, name, position_um, frame), sketch)
-        held = _Arrival(tag, number, name, position_um, frame.copy() if is_held else None)
-        for judged in self._gate.enter(held, sketch):
-            ready += self._judged(judged)
+            return list(self._use(arrival))
+        sketch, gate = Sketch.of(frame), self._gate
+        ready = self.finish() if is_again else []
+        if policy == "fuse":
+            ready += self._use(arrival, sketch)
+            arrival = replace(arrival, frame=None)
+        elif not is_again:
+            arrival = replace(arrival, frame=frame.copy())
+        if is_again:
+            # On its own: black is all that can be told.
+            gate = Gate()
+        judged = gate.enter(arrival, sketch)
+        for each in gate.close() if is_again else judged:
+            ready += self._judged(each)
         return ready
 
-    def finish(self) -> list[Ready[Tag] | Odd[Tag]]:
+    def require(self, frame: Image | Planes) -> None:
+        """Refuse a stack whose frames cannot be laid as another's, by one of them.
+
+        Raises
+        ------
+        TransformTableInvalid
+            Of another size than those of the other stack.
+        """
+        if self._table is not None:
+            self._table.require_size(frame.shape)
+
+    def missed(self, number: int, shot: int = 0) -> None:
+        """Say that a frame came that cannot be read: should it come later, it is out of turn."""
+        self._is_out_of_turn(number, shot)
+
+    def finish(self) -> list[Ready[Tag] | Odd[Tag] | Unfit[Tag]]:
         """Return what is held back, at the end of the stack or of what there is for now."""
-        ready: list[Ready[Tag] | Odd[Tag]] = []
+        ready: list[Ready[Tag] | Odd[Tag] | Unfit[Tag]] = []
         for judged in self._gate.close():
             ready += self._judged(judged)
         return ready
@@ -185,7 +217,8 @@ class Registration(Generic[Tag]):
         second: Registration[Tag] = Registration(
             self.correction, dust=dust if dust is not None else self._dust
         )
-        second.border = self.border
+        second.border, second._lays = self.border, self.lays
+        second._said, second._model = self.words, self._found_model
         second._again = {(row.number, row.name): row for row in self._rows}
         return second
 
@@ -194,8 +227,12 @@ class Registration(Generic[Tag]):
     @property
     def words(self) -> tuple[str, ...]:
         """What was corrected, a sentence each, for people."""
+        if self._said is not None:
+            return self._said
         said = []
-        if self.correction.align != "off" and self._table is None:
+        if self._table is not None:
+            said.append("frames are laid by the transforms of another stack")
+        elif self.correction.align != "off":
             said.append(self._aligner.decision.words)
         if self.correction.gain:
             gains = [abs(value - 1) for row in self._rows for value in row.gain or ()]
@@ -211,7 +248,7 @@ class Registration(Generic[Tag]):
     @property
     def lays(self) -> bool:
         """Whether frames are laid at all: by what is found, or by a table."""
-        return self.correction.align != "off" or self._table is not None
+        return self._lays
 
     @property
     def moved(self) -> bool:
@@ -239,10 +276,10 @@ class Registration(Generic[Tag]):
         first: dict[int, TransformRow] = {}
         for row in self._rows:
             first.setdefault(row.number, row)
-        return TransformTable(self._shape, tuple(first.values()), self._aligner.decision.model)
+        return TransformTable(self._shape, tuple(first.values()), self._found_model)
 
     def found_dust(self) -> DustMap | None:
-        """Return the spots of the sensor that the picture moved across; None if not looked for."""
+        """Return what of the sensor's dust the picture moved across; None if not looked for."""
         if not self.correction.dust or self._drift is None:
             return None
         return self._search.found().moved(self._drift)
@@ -255,6 +292,10 @@ class Registration(Generic[Tag]):
             "border": self.border,
             "odd": list(self._odd),
             "table": None if table is None else table.as_json(),
+            "lays": self.lays,
+            "said": list(self.words),
+            # A stop may have several frames, and each takes its part of the border.
+            "lies": [row.transform.as_json() for row in self._rows],
         }
 
     @classmethod
@@ -273,10 +314,11 @@ class Registration(Generic[Tag]):
         made._odd = [dict(odd) for odd in state["odd"]]
         if state["table"] is not None:
             table = TransformTable.of_json(state["table"])
-            made._shape, made._rows = table.shape, list(table.rows)
+            made._shape, made._rows, made._model = table.shape, list(table.rows), table.model
             made._coverage = Coverage(table.shape)
-            for row in table.rows:
-                made._coverage.add(row.transform)
+            for lie in state["lies"]:
+                made._coverage.add(Transform.of_json(lie))
+        made._lays, made._said = bool(state["lays"]), tuple(str(words) for words in state["said"])
         return made
 
     def as_json(self) -> dict[str, Any]:
@@ -291,26 +333,43 @@ class Registration(Generic[Tag]):
 
     # One frame's way.
 
-    def _is_out_of_turn(self, number: int) -> bool:
-        last, self._last_number = self._last_number, number
-        if last is None or number == last:
-            return False
-        turn = 1 if number > last else -1
-        if self._turn == 0:
-            self._turn = turn
-        if turn == self._turn:
-            return False
-        self._last_number = last
-        return True
+    @property
+    def _found_model(self) -> str:
+        return self._aligner.decision.model if self._model is None else self._model
 
-    def _judged(self, judged: Judged[_Arrival[Tag]]) -> Iterator[Ready[Tag] | Odd[Tag]]:
+    def _is_out_of_turn(self, number: int, shot: int) -> bool:
+        turn = (number, shot)
+        if self._last is not None and turn <= self._last:
+            return True
+        self._last = turn
+        return False
+
+    def _require_size(self, frame: Image | Planes) -> None:
+        size = frame.shape[:2]
+        if self._size is None:
+            self._size = size
+        if size != self._size:
+            raise FrameMismatch(
+                f"the frame is {size[1]} x {size[0]} px, the first was {self._size[1]} x {self._size[0]}; "
+                "all frames of a stack must be of one size"
+            )
+
+    def _judged(self, judged: Judged[_Arrival[Tag]]) -> Iterator[Ready[Tag] | Odd[Tag] | Unfit[Tag]]:
         arrival, oddity = judged.item, judged.oddity
         if oddity is not None:
             yield self._told(arrival, oddity.reason, str(oddity), is_fused=arrival.frame is None)
         elif arrival.frame is not None:
             yield from self._use(arrival, judged.sketch)
 
-    def _use(self, arrival: _Arrival[Tag], sketch: Sketch | None = None) -> Iterator[Ready[Tag] | Odd[Tag]]:
+    def _use(
+        self, arrival: _Arrival[Tag], sketch: Sketch | None = None
+    ) -> Iterator[Ready[Tag] | Odd[Tag] | Unfit[Tag]]:
+        try:
+            yield from self._registered(arrival, sketch)
+        except FusionError as error:
+            yield Unfit(arrival.tag, error)
+
+    def _registered(self, arrival: _Arrival[Tag], sketch: Sketch | None) -> Iterator[Ready[Tag] | Odd[Tag]]:
         frame = arrival.frame
         assert frame is not None  # noqa: S101  # the callers see to it
         if self._again is not None:
@@ -369,7 +428,7 @@ class Registration(Generic[Tag]):
         self._rows.append(
             TransformRow(arrival.number, arrival.name, arrival.position_um, transform, residual_px, gain)
         )
-        if self._dust is not None and self._dust.spots:
+        if self._dust is not None and not self._dust.is_empty:
             self._dust.clean(frame)
             self._cleaned += 1
         if gain is not None:

@@ -123,8 +123,28 @@ def _halved(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _blocks(plane: npt.NDArray[Any], side: int, grid: tuple[int, int]) -> Levels:
     """Means of `side` x `side` samples, float32, (*grid) or (*grid, channels)."""
-    whole = plane[: grid[0] * side, : grid[1] * side].astype(np.float32, copy=False)
-    return np.asarray(cv2.resize(whole, grid[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    down, across = grid
+    if plane.shape[0] < down * side or plane.shape[1] < across * side:
+        # Too small to be halved: one block, whatever is in it.
+        small = plane.astype(np.float32, copy=False)
+        return np.asarray(cv2.resize(small, grid[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    channels = plane.shape[2] if plane.ndim == 3 else 1
+    if plane.dtype == np.bool_:
+        plane = plane.view(np.uint8)
+    lines = plane.reshape(plane.shape[0], -1)[:, : across * side * channels]
+    # Down by OpenCV, which does not turn all into floats for it; across what little is left.
+    sums = np.empty((down, lines.shape[1]), np.float32)
+    for row in range(down):
+        cv2.reduce(
+            lines[row * side : (row + 1) * side],
+            0,
+            cv2.REDUCE_SUM,
+            dst=sums[row : row + 1],
+            dtype=cv2.CV_32F,
+        )
+    picked = np.tile(np.eye(channels, dtype=np.float32), (side, 1))
+    means = sums.reshape(down * across, side * channels) @ picked / np.float32(side**2)
+    return np.asarray(means.reshape(grid + plane.shape[2:]), np.float32)
 
 
 def _depth(plane: npt.NDArray[Any]) -> int:

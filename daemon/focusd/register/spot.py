@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -115,6 +118,22 @@ def shadow(spots: Sequence[Spot], shape: tuple[int, int], scale: float = 1.0) ->
     return made
 
 
+def divide(plane: npt.NDArray[Any], spot: Spot, scale: float, grey: int) -> None:
+    """Divide a plane of `scale` times the frame's size by the light that a spot leaves, about `grey`."""
+    col, row = (spot.x + 0.5) * scale - 0.5, (spot.y + 0.5) * scale - 0.5
+    reach = math.ceil(spot.radius_px * scale) + 2
+    top, left = max(0, int(row) - reach), max(0, int(col) - reach)
+    part = plane[top : int(row) + reach + 1, left : int(col) + reach + 1]
+    if not part.size:
+        return
+    here = Spot(col - left, row - top, spot.radius_px * scale, spot.loss)
+    gain = np.exp(-shadow([here], (part.shape[0], part.shape[1])))
+    if part.ndim == 3:
+        gain = gain[..., None]
+    most = np.iinfo(part.dtype).max
+    part[...] = np.clip(np.rint((part - np.float32(grey)) * gain + np.float32(grey)), 0, most)
+
+
 def _left(stayed: Map, moved: Map, matrices: Sequence[npt.NDArray[np.float64]], spots: Sequence[Spot]) -> Map:
     """Give what stays, if these spots do."""
     share, size = np.float32(1 / len(matrices)), stayed.shape[::-1]
@@ -135,7 +154,8 @@ def _spots_in(left: Map) -> list[tuple[float, Spot]]:
     depth = np.asarray(cv2.blur(left, (11, 11)) - fine, np.float32)
     # The spread of what is left of the picture; the spots themselves, being few, hardly count.
     limited = np.minimum(np.abs(depth), np.float32(0.1))
-    spread = np.sqrt(cv2.blur(limited * limited, (_AROUND_PX, _AROUND_PX)))
+    # Running sums may end a little below 0.
+    spread = np.sqrt(np.maximum(cv2.blur(limited * limited, (_AROUND_PX, _AROUND_PX)), 0))
     limit = np.maximum(np.float32(_LEAST_LOSS), np.float32(_STANDS_OUT) * spread)
     peak = (depth == cv2.dilate(depth, np.ones((7, 7), np.uint8))) & (depth > limit)
     rows, cols = np.nonzero(peak)
@@ -152,18 +172,19 @@ def _spots_in(left: Map) -> list[tuple[float, Spot]]:
 def _fitted(wide: Map, row: int, col: int) -> Spot | None:
     """Fit a disc in a map that `_REACH` was added to on each side; None where there is no round shadow."""
     part = wide[row : row + 2 * _REACH + 1, col : col + 2 * _REACH + 1].astype(np.float64)
-    y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1].astype(np.float64)
-    best = max((*_disc(part, y, x, radius), 0.0, 0.0, radius) for radius in _RADII)
+    both = np.stack([part.ravel(), part.ravel() ** 2], axis=1)
+    best = max((*_fit(both, 0.0, 0.0, radius), 0.0, 0.0, radius) for radius in _RADII)
     # Middle and radius by turns, each to where the disc explains most.
     for step in (1.0, 0.5, 0.25, 0.25):
         _, _, down, right, wide_px = best
         for near in ((-step, 0.0), (step, 0.0), (0.0, -step), (0.0, step)):
             at = down + near[0], right + near[1]
             for radius in (wide_px - 0.25, wide_px, wide_px + 0.25):
-                best = max(best, (*_disc(part, y - at[0], x - at[1], radius), *at, radius))
+                best = max(best, (*_fit(both, *at, radius), *at, radius))
     explained, depth, down, right, radius = best
     if not _RADII[0] <= radius <= _RADII[-1] or max(abs(down), abs(right)) > _RIM[1]:
         return None
+    y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1].astype(np.float64)
     away = np.hypot(y - down, x - right)
     loss = 1 - float(np.exp(-depth))
     if explained < _EXPLAINED or loss < _LEAST_LOSS:
@@ -177,19 +198,34 @@ def _fitted(wide: Map, row: int, col: int) -> Spot | None:
     return Spot(2 * (col + right) + 0.5, 2 * (row + down) + 0.5, 2 * radius, loss)
 
 
-def _disc(
-    part: npt.NDArray[np.float64], y: npt.NDArray[np.float64], x: npt.NDArray[np.float64], radius: float
-) -> tuple[float, float]:
-    """Share of the variance that a dark disc at 0, 0 explains, and how dark it is."""
-    away = np.hypot(y, x)
-    used = away <= radius + _RIM[1]
-    disc, values = np.clip(radius + 0.5 - away[used], 0, 1), part[used]
-    disc, values = disc - disc.mean(), values - values.mean()
-    covered, spread = float(disc @ disc), float(values @ values)
-    along = float(disc @ values)
-    if along >= 0 or spread <= 0:
+def _fit(both: npt.NDArray[np.float64], down: float, right: float, radius: float) -> tuple[float, float]:
+    """Share of the variance that a dark disc explains, and how dark it is.
+
+    Parameters
+    ----------
+    both : ndarray
+        float64, (samples, 2): the part of the map, and its squares.
+    down, right, radius : float
+        The disc, from the part's middle.
+    """
+    patterns, covered, used = _disc(down, right, radius)
+    (along, _), (total, squares) = (patterns @ both).tolist()
+    spread = squares - total * total / used
+    if along >= 0 or spread <= 0 or covered <= 0:
         return 0.0, 0.0
     return along * along / (covered * spread), -along / covered
+
+
+# All of them lie on a grid of a quarter of a sample, so that few are made for many spots.
+@lru_cache(maxsize=4096)
+def _disc(down: float, right: float, radius: float) -> tuple[npt.NDArray[np.float64], float, int]:
+    """Draw a disc with its surround: free of its mean, and 1 where either is; its power; its samples."""
+    y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1]
+    away = np.hypot(y - down, x - right).ravel()
+    used = away <= radius + _RIM[1]
+    disc = np.clip(radius + 0.5 - away, 0, 1)
+    disc = np.where(used, disc - disc[used].mean(), 0)
+    return np.stack([disc, used]), float(disc @ disc), int(used.sum())
 
 
 def _warped(plane: Map, matrix: npt.NDArray[np.float64], size: tuple[int, int], flags: int) -> Map:

@@ -105,7 +105,7 @@ class TransformTable:
         TransformTableInvalid
             No such row, or a frame of another size.
         """
-        self._fits(shape)
+        self.require_size(shape)
         for row in self.rows:
             if row.number == number:
                 return row
@@ -119,7 +119,7 @@ class TransformTable:
         TransformTableInvalid
             None within `within_um`, or a frame of another size.
         """
-        self._fits(shape)
+        self.require_size(shape)
         row = min(self.rows, key=lambda row: abs(row.position_um - position_um))
         if not abs(row.position_um - position_um) <= within_um:
             raise _invalid(
@@ -186,7 +186,14 @@ class TransformTable:
         shape = (_whole(table["rows"], "rows"), _whole(table["cols"], "cols"))
         return cls(shape, tuple(_row(frame) for frame in frames), _text(table["model"], "model"))
 
-    def _fits(self, shape: tuple[int, ...]) -> None:
+    def require_size(self, shape: tuple[int, ...]) -> None:
+        """Refuse frames of another size.
+
+        Raises
+        ------
+        TransformTableInvalid
+            Another one.
+        """
         if tuple(shape[:2]) != self.shape:
             raise _invalid(
                 f"transforms of {self.shape[1]} x {self.shape[0]} px", f"frames of {shape[1]} x {shape[0]} px"
