@@ -118,7 +118,13 @@ def studio(tmp_path: Path, slope: Scene) -> Iterator[Callable[..., Studio]]:
         use_slope = scene is None and sim.scene == "slope"
         simulated = build(config, sim, clock, signals, scene=slope if use_slope else scene)
         posted: list[Any] = []
-        darkroom = Darkroom(posted.append, PreviewConfig(), 900_000, signals.stop)
+        darkroom = Darkroom(
+            posted.append,
+            PreviewConfig(),
+            900_000,
+            signals.stop,
+            give_up_after=config.stack.give_up_after,
+        )
         runs = Runs(tmp_path / "runs")
         photographer = Photographer(
             simulated.rig,

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from focusd.errors import FrameMismatch, FusionError
 from focusd.optics import Optics
 from focusd.pictures.planes import Planes
@@ -17,9 +20,10 @@ from focusd.pictures.samples import Image
 from focusd.register.aligner import Aligner, Placement
 from focusd.register.correction import Border, Correction
 from focusd.register.course import Course
-from focusd.register.crop import Coverage, Rectangle
-from focusd.register.dust import Drift, DustMap, DustSearch
+from focusd.register.crop import Rectangle
+from focusd.register.dust import DustMap, DustSearch
 from focusd.register.gain import Gain, GainMeter
+from focusd.register.lay import Lay
 from focusd.register.oddity import Gate, Judged
 from focusd.register.sketch import Sketch
 from focusd.register.table import TransformRow, TransformTable, TransformTableInvalid
@@ -123,10 +127,7 @@ class Registration(Generic[Tag]):
         self._course = Course()
         self._meter = GainMeter()
         self._search = DustSearch()
-        self._drift: Drift | None = None
-        self._coverage: Coverage | None = None
-        self._shape: tuple[int, int] | None = None
-        self._rows: list[TransformRow] = []
+        self._lay = Lay()
         self._odd: list[dict[str, Any]] = []
         self._last: tuple[int, int] | None = None
         self._size: tuple[int, ...] | None = None
@@ -219,7 +220,7 @@ class Registration(Generic[Tag]):
         )
         second.border, second._lays = self.border, self.lays
         second._said, second._model = self.words, self._found_model
-        second._again = {(row.number, row.name): row for row in self._rows}
+        second._again = {(row.number, row.name): row for row in self._lay.rows}
         return second
 
     # What is known by now.
@@ -235,7 +236,7 @@ class Registration(Generic[Tag]):
         elif self.correction.align != "off":
             said.append(self._aligner.decision.words)
         if self.correction.gain:
-            gains = [abs(value - 1) for row in self._rows for value in row.gain or ()]
+            gains = [abs(value - 1) for row in self._lay.rows for value in row.gain or ()]
             flicker = f"flicker of up to {100 * max(gains):.1f} % evened out" if gains else "no flicker found"
             said.append(flicker)
         return tuple(said)
@@ -253,49 +254,35 @@ class Registration(Generic[Tag]):
     @property
     def moved(self) -> bool:
         """Whether any frame was warped."""
-        return any(not row.transform.is_identity for row in self._rows)
+        return self._lay.moved
 
     def rectangle(self) -> Rectangle | None:
-        """Return the part that all frames cover, from an even row and column on; None before the first.
+        """As `Lay.rectangle`."""
+        return self._lay.rectangle()
 
-        Raises
-        ------
-        FusionError
-            There is none.
-        """
-        return None if self._coverage is None else self._coverage.rectangle(even=True)
-
-    def covered(self) -> Any:
-        """Return the mask of what all frames cover: uint8, (rows, cols), 255; None before the first frame."""
-        return None if self._coverage is None else self._coverage.mask()
+    def covered(self) -> npt.NDArray[np.uint8] | None:
+        """As `Lay.covered`."""
+        return self._lay.covered()
 
     def table(self) -> TransformTable | None:
         """Return where the frames lie, with their gains, one of each stop; None before the first."""
-        if self._shape is None or not self._rows:
-            return None
-        first: dict[int, TransformRow] = {}
-        for row in self._rows:
-            first.setdefault(row.number, row)
-        return TransformTable(self._shape, tuple(first.values()), self._found_model)
+        return self._lay.table(self._found_model)
 
     def found_dust(self) -> DustMap | None:
         """Return what of the sensor's dust the picture moved across; None if not looked for."""
-        if not self.correction.dust or self._drift is None:
+        if not self.correction.dust or self._lay.drift is None:
             return None
-        return self._search.found().moved(self._drift)
+        return self._search.found().moved(self._lay.drift)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, so that the picture can be finished after a crash."""
-        table = self.table()
         return {
             "correction": self.correction.as_json(),
             "border": self.border,
             "odd": list(self._odd),
-            "table": None if table is None else table.as_json(),
             "lays": self.lays,
             "said": list(self.words),
-            # A stop may have several frames, and each takes its part of the border.
-            "lies": [row.transform.as_json() for row in self._rows],
+            **self._lay.state(self._found_model),
         }
 
     @classmethod
@@ -312,12 +299,7 @@ class Registration(Generic[Tag]):
             raise ValueError(f"border is {border!r}")
         made: Registration[Tag] = cls(Correction.of_json(state["correction"]), border=border)
         made._odd = [dict(odd) for odd in state["odd"]]
-        if state["table"] is not None:
-            table = TransformTable.of_json(state["table"])
-            made._shape, made._rows, made._model = table.shape, list(table.rows), table.model
-            made._coverage = Coverage(table.shape)
-            for lie in state["lies"]:
-                made._coverage.add(Transform.of_json(lie))
+        made._lay, made._model = Lay.of_state(state)
         made._lays, made._said = bool(state["lays"]), tuple(str(words) for words in state["said"])
         return made
 
@@ -375,7 +357,7 @@ class Registration(Generic[Tag]):
         if self._again is not None:
             row = self._again.get((arrival.number, arrival.name))
             if row is not None:
-                yield self._lay(arrival, frame, row.transform, row.gain, row.residual_px)
+                yield self._laid(arrival, frame, row.transform, row.gain, row.residual_px)
             return
         lie = self._place(arrival, frame)
         if lie.reason and self.correction.odd != "fuse":
@@ -387,7 +369,7 @@ class Registration(Generic[Tag]):
         if self.correction.gain:
             measured = self._meter.measure(sketch or Sketch.of(frame), lie.transform.matrix)
             gain = None if measured.is_one else tuple(measured.as_json())
-        yield self._lay(arrival, frame, lie.transform, gain, lie.residual_px)
+        yield self._laid(arrival, frame, lie.transform, gain, lie.residual_px)
         if lie.reason:
             yield self._told(arrival, lie.reason, lie.why, is_fused=True)
 
@@ -411,7 +393,7 @@ class Registration(Generic[Tag]):
                 return _Lie(placement.transform, placement.residual_px, oddity.reason, str(oddity))
         return lie
 
-    def _lay(
+    def _laid(
         self,
         arrival: _Arrival[Tag],
         frame: Image | Planes,
@@ -419,15 +401,8 @@ class Registration(Generic[Tag]):
         gain: tuple[float, ...] | None,
         residual_px: float,
     ) -> Ready[Tag]:
-        shape = (frame.shape[0], frame.shape[1])
-        if self._shape is None:
-            self._shape, self._drift, self._coverage = shape, Drift(shape), Coverage(shape)
-        assert self._drift is not None and self._coverage is not None  # noqa: S101  # just made
-        self._drift.take(transform.matrix)
-        self._coverage.add(transform)
-        self._rows.append(
-            TransformRow(arrival.number, arrival.name, arrival.position_um, transform, residual_px, gain)
-        )
+        row = TransformRow(arrival.number, arrival.name, arrival.position_um, transform, residual_px, gain)
+        self._lay.add(row, frame.shape)
         if self._dust is not None and not self._dust.is_empty:
             self._dust.clean(frame)
             self._cleaned += 1
