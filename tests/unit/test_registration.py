@@ -86,6 +86,15 @@ def test_a_stack_that_lies_still_comes_out_bit_for_bit():
         np.testing.assert_array_equal(each.frame, frames[each.tag])
 
 
+def test_frames_with_nothing_to_align_by_are_laid_where_the_others_lead_and_told():
+    _, frames = stack(drift_px=9.0)
+    plain = [np.full_like(frames[0], 90)] * 2
+    registration = Registration(Correction(align="auto"))
+    ready = run(registration, frames[:12] + plain)
+    assert fused(ready) == list(range(14))
+    assert any(words.startswith("2 frames show too little") for words in registration.words)
+
+
 def test_a_second_pass_does_to_each_frame_what_the_first_did():
     _, frames = stack(drift_px=9.0, flicker=0.05)
     first = Registration(Correction(align="auto", gain=True, odd="skip"))

@@ -136,7 +136,7 @@ class Registration(Generic[Tag]):
         self._said: tuple[str, ...] | None = None
         self._model: str | None = None if table is None else table.model
         self._lays = correction.align != "off" or table is not None
-        self._cleaned = 0
+        self._cleaned = self._foretold = 0
 
     # What comes in.
 
@@ -235,6 +235,8 @@ class Registration(Generic[Tag]):
             said.append("frames are laid by the transforms of another stack")
         elif self.correction.align != "off":
             said.append(self._aligner.decision.words)
+        if self._foretold:
+            said.append(f"{self._foretold} frames show too little to go by: laid where those before let expect")
         if self.correction.gain:
             gains = [abs(value - 1) for row in self._lay.rows for value in row.gain or ()]
             flicker = f"flicker of up to {100 * max(gains):.1f} % evened out" if gains else "no flicker found"
@@ -386,6 +388,7 @@ class Registration(Generic[Tag]):
         placement: Placement = self._aligner.place(frame, arrival.position_um)
         if placement.refused:
             return _Lie(placement.transform, reason="unaligned", why=placement.refused)
+        self._foretold += bool(placement.note)
         lie = _Lie(placement.transform, placement.residual_px)
         if self.correction.odd != "off":
             oddity = self._course.judge(placement.measured.shift_px(shape), placement.residual_px)
