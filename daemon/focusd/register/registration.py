@@ -236,7 +236,7 @@ class Registration(Generic[Tag]):
         elif self.correction.align != "off":
             said.append(self._aligner.decision.words)
         if self._foretold:
-            said.append(f"{self._foretold} frames show too little to go by: laid where those before let expect")
+            said.append(f"{self._foretold} frames show too little to go by: laid where the others lead")
         if self.correction.gain:
             gains = [abs(value - 1) for row in self._lay.rows for value in row.gain or ()]
             flicker = f"flicker of up to {100 * max(gains):.1f} % evened out" if gains else "no flicker found"
