@@ -217,7 +217,8 @@ def check_shots(run: Run, act: Act, *, stops: int, late_ms: float) -> None:
     trace = run.during(act)
     shots, presses, rises = trace.pulses(RELEASE), trace.pulses(FOCUS), trace.rises(STEP)
     falls = [pulse.fall_ns for pulse in trace.pulses(STEP)]
-    assert len(shots) == len(presses) == stops
+    # The test frame comes before the stack, and is taken as the others are.
+    assert len(shots) == len(presses) == stops + 1
     for shot, press in zip(shots, presses, strict=True):
         waits: list[tuple[str, float, int]] = [
             ("settling", settle_s, press.rise_ns - max((t for t in falls if t < shot.rise_ns), default=0)),
