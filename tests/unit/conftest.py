@@ -1,7 +1,8 @@
-"""What several unit tests share: the two ways of fusing, compiled and plain."""
+"""What several unit tests share: the two ways of fusing, and a pseudo-terminal where there are any."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,14 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[str]:
                 "no _kernel.so beside daemon/focusd/fusion (or FOCUSD_KERNEL=plain): `make test` builds it"
             )
         yield way
+
+
+@pytest.fixture(scope="session")
+def pseudo_terminals() -> None:
+    """Skip where the machine has none, as a container without /dev/pts."""
+    try:
+        ours, theirs = os.openpty()
+    except OSError as error:
+        pytest.skip(f"there are no pseudo-terminals here ({error.strerror}); mount /dev/pts")
+    os.close(ours)
+    os.close(theirs)

@@ -588,6 +588,7 @@ class TestNoise:
         assert (chip.register(Register.SGTHRS), chip.register(Register.IFCNT)) == (99, 1)
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 class TestSerialPort:
     """Genuine pyserial on a pseudo-terminal of the system."""
 

@@ -75,7 +75,7 @@ class Rig:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Rig]]:
+def make(pseudo_terminals: None) -> Iterator[Callable[..., Rig]]:
     chip = SimTmc2209(address=2)
     with Pty(OneWire([chip])) as pty:
         made: list[Rig] = []
