@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from focusd.checkpoint import Saver, StateError, read_state
@@ -100,6 +101,7 @@ class Darkroom:
         self._discard = discard
         self._tray: Tray[_Item] = Tray(stop)
         # The present stack's, as the job thread knows it.
+        self._new_easel = partial(Easel, post, preview, self._limit_bytes)
         self._easel = self._new_easel()
 
     # The job thread's side.
@@ -278,26 +280,6 @@ class Darkroom:
                         reply.put(easel.print(folder))
                     except FocusdError as error:
                         reply.put(error)
-
-    def _new_easel(
-        self,
-        *,
-        fusion: Fusion | None = None,
-        admit: Callable[[FrameForm], None] | None = None,
-        slabs: Slabs | None = None,
-        shading: Shading | None = None,
-        registration: Registration[Taken] | None = None,
-    ) -> Easel:
-        return Easel(
-            self._post,
-            self._preview,
-            self._limit_bytes,
-            fusion=fusion,
-            admit=admit,
-            slabs=slabs,
-            shading=shading,
-            registration=registration,
-        )
 
     def _limit_bytes(self) -> int:
         return self.image_limit_bytes

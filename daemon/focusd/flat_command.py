@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from focusd import flats
@@ -14,7 +13,7 @@ from focusd.config import Config
 from focusd.errors import ConfigError
 from focusd.flat_stand import Stand
 from focusd.flats import Kind
-from focusd.interrupts import awaited, interrupts
+from focusd.interrupts import worked
 from focusd.pictures.average import LEVEL, Average
 from focusd.pictures.average_tiff import read_average, write_average
 from focusd.pictures.field import doubts
@@ -98,15 +97,10 @@ def run(
         return 0
     light = _light(args, config)
 
-    def work() -> tuple[Average, dict[str, Any]]:
-        stand = build()
-        try:
-            return stand.take(clock, signals.stop, args.frames, dark=args.dark, light=light)
-        finally:
-            stand.close()
+    def work(stand: Stand) -> tuple[Average, dict[str, Any]]:
+        return stand.take(clock, signals.stop, args.frames, dark=args.dark, light=light)
 
-    with interrupts(signals.stop) as heard, ThreadPoolExecutor(1, "rig") as pool:
-        average, about = awaited(pool.submit(work), heard, "interrupted: nothing was written")
+    average, about = worked(build, work, signals.stop, "interrupted: nothing was written")
     about = {"preset": args.preset, "at": clock.wall().isoformat(timespec="seconds"), **about}
     about |= {"light": light, "camera": config.camera.model_dump(mode="json")}
     sys.stdout.writelines(f"{line}\n" for line in keep(config, args.preset, kind, average, about))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from types import FrameType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from focusd.errors import Stopped
 from focusd.halt import Halt
@@ -15,6 +15,12 @@ from focusd.halt import Halt
 _ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HEARD_S = 0.2
 
+
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+_Hardware = TypeVar("_Hardware", bound=_Closes)
 _Result = TypeVar("_Result")
 
 
@@ -35,15 +41,19 @@ def interrupts(stop: Halt) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def awaited(future: Future[_Result], heard: list[int], message: str) -> _Result:
-    """Wait for the thread and return its result.
+def worked(
+    build: Callable[[], _Hardware], work: Callable[[_Hardware], _Result], stop: Halt, message: str
+) -> _Result:
+    """Take hardware, work it and give it back, on a thread of its own; return the work's result.
 
     Parameters
     ----------
-    future : Future
-        Of the thread's work.
-    heard : list of int
-        From `interrupts`.
+    build : callable
+        Takes the hardware.
+    work : callable
+        What to do with it; it heeds `stop`.
+    stop : Halt
+        Set by an interrupt.
     message : str
         Of the error after an interrupt.
 
@@ -54,9 +64,16 @@ def awaited(future: Future[_Result], heard: list[int], message: str) -> _Result:
     Exception
         What the work raised.
     """
-    while not future.done():
-        # A wait without end would not let a signal be heard on every system.
-        wait([future], _HEARD_S)
-    if heard:
-        raise Stopped(message) from future.exception()
-    return future.result()
+
+    def whole() -> _Result:
+        with closing(build()) as hardware:
+            return work(hardware)
+
+    with interrupts(stop) as heard, ThreadPoolExecutor(1, "rig") as pool:
+        future = pool.submit(whole)
+        while not future.done():
+            # A wait without end would not let a signal be heard on every system.
+            wait([future], _HEARD_S)
+        if heard:
+            raise Stopped(message) from future.exception()
+        return future.result()

@@ -9,7 +9,6 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from focusd.atomic import write_bytes
@@ -18,7 +17,7 @@ from focusd.calibrate.station import Finding, Station
 from focusd.clock import Clock
 from focusd.config import Config
 from focusd.errors import ConfigError, PlanError
-from focusd.interrupts import awaited, interrupts
+from focusd.interrupts import worked
 from focusd.optics import Optics
 from focusd.outputs.plots import NoPlots
 from focusd.rig import Rig
@@ -118,16 +117,11 @@ def run(
     except OSError as error:
         raise ConfigError(f"folder {folder}: {error.strerror}; choose another with --out") from error
 
-    def work() -> Finding:
-        rig = build()
-        try:
-            rig.rail.watch_button(signals.stop.set)
-            return calibrated(rig, clock, signals, config, args, check, measure)
-        finally:
-            rig.close()
+    def work(rig: Rig) -> Finding:
+        rig.rail.watch_button(signals.stop.set)
+        return calibrated(rig, clock, signals, config, args, check, measure)
 
-    with interrupts(signals.stop) as heard, ThreadPoolExecutor(1, "rig") as pool:
-        finding = awaited(pool.submit(work), heard, "interrupted: the motor is off, and nothing was written")
+    finding = worked(build, work, signals.stop, "interrupted: the motor is off, and nothing was written")
     lines = [*finding.summary, *write(folder, args.what, finding, clock)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0

@@ -9,6 +9,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from math import isfinite
@@ -140,7 +141,7 @@ def read(path: Path) -> tuple[list[Entry], list[str]]:
 def machine() -> str:
     """Say what this runs on."""
     model = ""
-    try:
+    with suppress(OSError):
         if _MODEL.is_file():
             model = _MODEL.read_text().rstrip("\0\n")
         else:
@@ -148,8 +149,6 @@ def machine() -> str:
             model = next(
                 (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), ""
             )
-    except OSError:
-        pass
     cores = len(os.sched_getaffinity(0))
     return f"{model or platform.processor() or 'unknown processor'}, {platform.machine()}, {cores} cores"
 
