@@ -177,18 +177,7 @@ class _Pass:
             self._has_room = True
         source = self.sources[number]
         try:
-            frame = self.treatment.corrected(frame)
-            if self.registration is None:
-                ready: list[Out] = [Ready(source, frame)]
-            else:
-                ready = self.registration.take(
-                    source,
-                    frame,
-                    source.position_um,
-                    number=source.stop,
-                    shot=source.shot,
-                    name=source.path.name,
-                )
+            ready = _prepared(source, frame, self.treatment, self.registration)
         except FusionError as error:
             self.miss(number)
             self._refuse(source, error)
@@ -262,18 +251,30 @@ def refine_files(
 
         def use(number: int, _: Path, frame: Image | Planes) -> None:
             source = sources[number]
-            frame = treatment.corrected(frame)
-            ready: list[Out] = [Ready(source, frame)]
-            if registration is not None:
-                name = source.path.name
-                ready = registration.take(source, frame, source.position_um, number=source.stop, name=name)
-            for each in ready:
+            for each in _prepared(source, frame, treatment, registration):
                 if isinstance(each, Ready):
                     refinement.add(to_bgr(each.frame) if as_bgr else each.frame, source.position_um)
             progress.update()
 
         paths = [source.path for source in sources]
         each_in_turn(paths, use, jobs=treatment.jobs, rendering=treatment.rendering)
+
+
+def _prepared(
+    source: Source, frame: Image | Planes, treatment: Treatment, registration: Registering | None
+) -> Sequence[Out]:
+    """Do to a frame, as it was decoded, all that comes before fusing; return what is ready by now."""
+    frame = treatment.corrected(frame)
+    if registration is None:
+        return [Ready(source, frame)]
+    return registration.take(
+        source,
+        frame,
+        source.position_um,
+        number=source.stop,
+        shot=source.shot,
+        name=source.path.name,
+    )
 
 
 def _named(error: FusionError, path: Path, first: Path) -> FusionError:
