@@ -111,9 +111,9 @@ def choose(
         can be cut there.
     """
     shape = pictures[0].shape[:2]
-    margin_px += margin_px % 2
-    if min(shape) <= 2 * margin_px + 1:
-        margin_px = 0
+    # Even, so that corners are: rather wider, else narrower, in a picture too small for either none.
+    even = (margin_px + margin_px % 2, margin_px - margin_px % 2, 0)
+    margin_px = next(margin for margin in even if margin == 0 or min(shape) > 2 * margin + 1)
     cols, rows = (
         min(wanted, side - 2 * margin_px) for wanted, side in zip(size_px, shape[::-1], strict=True)
     )
